@@ -1,0 +1,143 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// Evict ends another's lease.
+func (d *Driver) Evict(ctx context.Context, req *driver.EvictRequest) (ended *driver.Ended, err error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	evicted := d.m.update(req.LockID, func(r *record, at moment) {
+		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
+		switch {
+		case h == nil:
+			err = r.gone(req.Token)
+		case req.Cause == driver.CauseExpired:
+			public := h.public(at)
+			err = &driver.HeldError{Holder: &public, QueueLength: len(r.waiters)}
+		default:
+			r.endLease(h, req.Cause)
+			r.tell(h)
+			r.wake()
+			e := h.ended(r.id, req.Cause)
+			ended = &e
+		}
+	})
+	// The look at the lock itself dropped what had expired: this call wins.
+	for _, e := range evicted {
+		if e.Token == req.Token && req.Cause == driver.CauseExpired {
+			return &e, nil
+		}
+	}
+	return ended, err
+}
+
+// gone says why no lease has the token.
+func (r *record) gone(token int64) error {
+	if e, ok := r.endOf(func(e end) bool { return e.token == token }); ok {
+		return driver.Lost(e.cause)
+	}
+	if len(r.holders) > 0 {
+		return &driver.TokenError{Expected: r.holders[0].token, Actual: token}
+	}
+	return driver.Lost(driver.CauseUnknown)
+}
+
+// Revoke marks a lease so that it cannot be prolonged.
+func (d *Driver) Revoke(ctx context.Context, req *driver.EvictRequest) (revoked *driver.Holder, err error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	d.m.update(req.LockID, func(r *record, at moment) {
+		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
+		if h == nil {
+			err = r.gone(req.Token)
+			return
+		}
+		h.revoked = true
+		r.tell(h)
+		public := h.public(at)
+		revoked = &public
+	})
+	return revoked, err
+}
+
+// Inspect reads one lock.
+func (d *Driver) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	lock := &driver.Lock{LockID: lockID}
+	d.m.view(lockID, func(r *record, at moment) {
+		if r != nil {
+			*lock = r.public(at)
+		}
+	})
+	return lock, nil
+}
+
+// public is the lock as everybody may see it, without what has run out.
+func (r *record) public(at moment) driver.Lock {
+	lock := driver.Lock{LockID: r.id, Token: r.last}
+	for _, h := range r.holders {
+		if h.expires > at.now {
+			lock.Holders = append(lock.Holders, h.public(at))
+		}
+	}
+	for _, w := range r.waiters {
+		if w.deadline > at.now {
+			lock.Waiters = append(lock.Waiters, driver.Waiter{
+				OwnerID: w.owner, RequestID: w.request, Ticket: w.ticket, Position: len(lock.Waiters) + 1,
+				Priority: w.priority, Shared: w.shared, Remaining: w.deadline.Sub(at.now),
+			})
+		}
+	}
+	return lock
+}
+
+// List reads the busy locks in the order of their ids. The page token is "v1:"
+// and the last id of the page before.
+func (d *Driver) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	after, ok := strings.CutPrefix(req.PageToken, pageTokenPrefix)
+	if !ok && req.PageToken != "" {
+		return nil, fmt.Errorf("page token %q: %w: it is not from a listing of this store", req.PageToken, driver.ErrInvalid)
+	}
+	var locks []driver.Lock
+	for i := range d.m.shards {
+		locks = append(locks, d.m.shards[i].busy(d.m.moment(), req, after)...)
+	}
+	slices.SortFunc(locks, func(a, b driver.Lock) int { return strings.Compare(a.LockID, b.LockID) })
+	page := &driver.ListPage{Locks: locks}
+	if len(locks) > req.PageSize {
+		page.Locks = locks[:req.PageSize]
+		page.NextPageToken = pageTokenPrefix + page.Locks[req.PageSize-1].LockID
+	}
+	return page, nil
+}
+
+const pageTokenPrefix = "v1:"
+
+func (s *shard) busy(at moment, req *driver.ListRequest, after string) (locks []driver.Lock) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, r := range s.locks {
+		if id <= after || !strings.HasPrefix(id, req.Prefix) {
+			continue
+		}
+		lock := r.public(at)
+		if len(lock.Waiters) > 0 || len(lock.Holders) > 0 && !req.Contended {
+			locks = append(locks, lock)
+		}
+	}
+	return locks
+}

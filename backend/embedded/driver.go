@@ -1,0 +1,121 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+var (
+	_ driver.Driver       = (*Driver)(nil)
+	_ driver.BatchRenewer = (*Driver)(nil)
+	_ driver.Async        = (*Driver)(nil)
+)
+
+// Driver is one opener of a Memory. It gets the hints of its own waiters and
+// leases only.
+type Driver struct {
+	m      *Memory
+	closed atomic.Bool
+
+	mu   sync.Mutex
+	sink func(driver.Hint)
+}
+
+// New opens a driver on a memory of its own.
+func New(o Options) (*Driver, error) {
+	m, err := NewMemory(o)
+	if err != nil {
+		return nil, err
+	}
+	return m.Open(), nil
+}
+
+// OpenURL opens "embedded:". A path is refused, because this version keeps the
+// locks in memory only.
+func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
+	if u.Opaque != "" || u.Host != "" || u.Path != "" {
+		return nil, fmt.Errorf("embedded: %w: durable storage in a file is not available in this version; use %q, which keeps the locks in memory", driver.ErrUnsupported, "embedded:")
+	}
+	o := Options{Clock: env.Clock}
+	for name, values := range u.Query() {
+		switch name {
+		case "prefix", "timeout": // common to all backends; nothing here needs them
+		case "poll":
+			poll, err := time.ParseDuration(values[0])
+			if err != nil || poll <= 0 {
+				return nil, fmt.Errorf("embedded: poll=%q: %w: want a positive duration such as 2s", values[0], driver.ErrInvalid)
+			}
+			o.Poll = poll
+		default:
+			return nil, fmt.Errorf("embedded: %w: unknown parameter %q; known are poll, prefix, timeout", driver.ErrInvalid, name)
+		}
+	}
+	return New(o)
+}
+
+func (d *Driver) check(ctx context.Context) error {
+	if d.closed.Load() {
+		return driver.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// AcquireAsync completes before it returns.
+func (d *Driver) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, done func(*driver.AcquireResult, error)) {
+	done(d.Acquire(ctx, req))
+}
+
+// ReleaseAsync completes before it returns.
+func (d *Driver) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, done func(*driver.ReleaseResult, error)) {
+	done(d.Release(ctx, req))
+}
+
+// Watch delivers hints until ctx ends.
+func (d *Driver) Watch(ctx context.Context, sink func(driver.Hint)) error {
+	if err := d.check(ctx); err != nil {
+		return err
+	}
+	d.setSink(sink)
+	defer d.setSink(nil)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (d *Driver) setSink(sink func(driver.Hint)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sink = sink
+}
+
+func (d *Driver) hint(h driver.Hint) {
+	d.mu.Lock()
+	sink := d.sink
+	d.mu.Unlock()
+	if sink != nil {
+		sink(h)
+	}
+}
+
+// Ping fails once the driver is closed.
+func (d *Driver) Ping(ctx context.Context) error { return d.check(ctx) }
+
+// Capabilities describes the memory.
+func (d *Driver) Capabilities() driver.Capabilities {
+	return driver.Capabilities{
+		Name: "embedded", MinTTL: d.m.o.MinTTL, MaxTTL: maxTTL, Lateness: 50 * time.Millisecond, Poll: d.m.o.Poll,
+		Shared: true, Watch: true, ExpiryAtOnce: true, Clock: driver.ClockStore, Durability: driver.DurabilityProcess,
+		Retention: d.m.o.Retention,
+	}
+}
+
+// Close ends this opener.
+func (d *Driver) Close() error {
+	d.closed.Store(true)
+	return nil
+}

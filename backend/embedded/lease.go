@@ -1,0 +1,144 @@
+package embedded
+
+import (
+	"context"
+	"slices"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// find returns the lease that ref proves, by the order of comparisons that
+// driver.LeaseRef describes. For a lease that ended it also returns its end.
+func (r *record) find(ref driver.LeaseRef) (*holder, *end, error) {
+	h := r.holderOf(func(h *holder) bool { return h.token == ref.Token })
+	if h == nil {
+		if other := r.holderOf(func(h *holder) bool { return h.key == ref.Key }); other != nil {
+			return nil, nil, &driver.TokenError{Expected: other.token, Actual: ref.Token}
+		}
+		e, ok := r.endOf(func(e end) bool { return e.token == ref.Token && e.key == ref.Key })
+		if !ok {
+			return nil, nil, driver.Lost(driver.CauseUnknown)
+		}
+		return nil, &e, driver.Lost(e.cause)
+	}
+	switch {
+	case h.key != ref.Key:
+		return nil, nil, driver.ErrNotOwner
+	case ref.Attach != 0 && ref.Attach != h.attach:
+		return nil, nil, driver.Lost(driver.CauseReattached)
+	}
+	return h, nil, nil
+}
+
+// Renew prolongs a lease.
+func (d *Driver) Renew(ctx context.Context, req *driver.RenewRequest) (*driver.Lease, error) {
+	return d.prolong(ctx, req, false)
+}
+
+// Adopt attaches the caller to a standing lease.
+func (d *Driver) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Lease, error) {
+	return d.prolong(ctx, req, true)
+}
+
+func (d *Driver) prolong(ctx context.Context, req *driver.RenewRequest, adopt bool) (lease *driver.Lease, err error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	d.m.update(req.LockID, func(r *record, at moment) {
+		var h *holder
+		if h, _, err = r.find(req.LeaseRef); err != nil {
+			return
+		}
+		if h.revoked {
+			err = driver.Lost(driver.CauseForced)
+			return
+		}
+		if adopt {
+			r.tell(h)
+			h.attach++
+			h.to = d
+		}
+		h.ttl = max(req.TTL, d.m.o.MinTTL)
+		h.expires = max(h.expires, at.now.Add(h.ttl))
+		lease = h.lease(r.id, at)
+	})
+	return lease, err
+}
+
+// RenewMany renews one by one: there is no round trip to save.
+func (d *Driver) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []driver.RenewResult {
+	results := make([]driver.RenewResult, len(reqs))
+	for i := range reqs {
+		results[i].Lease, results[i].Err = d.Renew(ctx, &reqs[i])
+	}
+	return results
+}
+
+// Release ends one hold.
+func (d *Driver) Release(ctx context.Context, req *driver.ReleaseRequest) (res *driver.ReleaseResult, err error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	d.m.update(req.LockID, func(r *record, _ moment) {
+		h, e, lost := r.find(req.LeaseRef)
+		switch {
+		case e != nil && e.cause == driver.CauseReleased:
+			res = &driver.ReleaseResult{} // repeated
+		case lost != nil:
+			err = lost
+		case req.RequestID == "" && len(h.holds) > 1:
+			err = driver.ErrAmbiguousHold
+		default:
+			request := req.RequestID
+			if request == "" {
+				request = h.holds[0]
+			}
+			res = &driver.ReleaseResult{HoldCount: r.dropHold(h, request)}
+			if req.Attach == 0 && res.HoldCount == 0 {
+				r.tell(h)
+			}
+		}
+	})
+	return res, err
+}
+
+// dropHold ends a hold, and the lease with its last one; it returns the number
+// of holds left. A hold that is not there was released before.
+func (r *record) dropHold(h *holder, request string) int {
+	i := slices.Index(h.holds, request)
+	if i < 0 {
+		return len(h.holds)
+	}
+	if len(h.holds) == 1 {
+		r.endLease(h, driver.CauseReleased)
+		r.wake()
+		return 0
+	}
+	h.holds = slices.Delete(h.holds, i, i+1)
+	r.remember(end{request, h.token, h.key, driver.CauseReleased})
+	return len(h.holds)
+}
+
+// Leave drops a place or an undelivered grant, or leaves a tombstone.
+func (d *Driver) Leave(ctx context.Context, req *driver.LeaveRequest) error {
+	if err := d.check(ctx); err != nil {
+		return err
+	}
+	d.m.update(req.LockID, func(r *record, _ moment) {
+		if w := r.byRequest[req.RequestID]; w != nil {
+			r.dequeue(w)
+			r.wake()
+			return
+		}
+		if h := r.holderOf(func(h *holder) bool { return slices.Contains(h.holds, req.RequestID) }); h != nil {
+			if r.dropHold(h, req.RequestID) == 0 && h.to != d {
+				r.tell(h)
+			}
+			return
+		}
+		if _, ok := r.endOf(func(e end) bool { return e.request == req.RequestID }); !ok {
+			r.remember(end{request: req.RequestID, cause: driver.CauseReleased})
+		}
+	})
+	return nil
+}
