@@ -1,0 +1,239 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// acquisition is an acquire on its way: one request id, one lease id, as many
+// attempts as its waiting takes.
+type acquisition struct {
+	s       *Store
+	ctx     context.Context
+	req     *AcquireRequest
+	attempt *driver.AcquireRequest
+	leaseID string
+	place   *place
+	start   time.Time
+	queued  bool
+	told    struct {
+		position, length int
+		at               time.Time
+	}
+}
+
+// reportEvery is the shortest time between two reports of a position.
+const reportEvery = time.Second
+
+// Acquire takes a lease. It waits as long as req.Wait and ctx allow, whichever
+// ends first. A wait that ran out is a driver.ErrHeld. If ctx ends, the place
+// or a grant that has just been made is given back, and ctx's error returned.
+func (s *Store) Acquire(ctx context.Context, req *AcquireRequest) (*Lease, error) {
+	q, err := s.begin(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.d.Acquire(ctx, q.attempt)
+	return q.end(q.await(res, err))
+}
+
+// AcquireAsync is Acquire without a goroutine that waits, unless the request
+// has to queue. done is called once and must not block.
+func (s *Store) AcquireAsync(ctx context.Context, req *AcquireRequest, done func(*Lease, error)) {
+	q, err := s.begin(ctx, req)
+	if err != nil {
+		done(nil, err)
+		return
+	}
+	driver.AcquireAsync(ctx, s.d, q.attempt, func(res *driver.AcquireResult, err error) {
+		if q.decided(res, err) {
+			done(q.end(q.conclude(res, err)))
+			return
+		}
+		go func() { done(q.end(q.await(res, err))) }()
+	})
+}
+
+func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, error) {
+	a, leaseID, err := s.attempt(req)
+	if err != nil {
+		return nil, fmt.Errorf("acquire %q: %w", req.LockID, err)
+	}
+	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, start: time.Now()}
+	if a.Enqueue {
+		// Before the first attempt, so that no hint falls between the two.
+		q.place = s.waiters.enter(a.RequestID)
+	}
+	return q, nil
+}
+
+// end observes the outcome and wraps its error.
+func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
+	if q.place != nil {
+		q.s.waiters.leave(q.attempt.RequestID, q.place)
+	}
+	if q.queued {
+		q.s.queued.Add(-1)
+		q.s.undos.drop()
+		q.s.o.Observer.Waiting(-1)
+	}
+	q.s.o.Observer.Acquired(AcquireObservation{
+		Shared: q.req.Shared, Wait: time.Since(q.start), Err: err,
+		Contended: q.queued || errors.Is(err, driver.ErrHeld),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("acquire %q: %w", q.req.LockID, err)
+	}
+	return l, nil
+}
+
+// decided says whether the attempt's outcome ends the acquire.
+func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
+	if err == nil {
+		return res.Lease != nil
+	}
+	if !q.attempt.Enqueue || q.ctx.Err() != nil {
+		return true
+	}
+	switch {
+	case errors.Is(err, driver.ErrQuarantined):
+		return false
+	case errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrIndeterminate):
+		// A place in the queue outlives an outage; a first attempt tells the
+		// caller at once.
+		return !q.queued
+	}
+	return true
+}
+
+// conclude turns the deciding outcome into the acquire's.
+func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, error) {
+	left := q.ctx.Err()
+	switch {
+	case err == nil && left == nil:
+		q.s.expired(res)
+		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
+	case err == nil:
+		// The grant met a caller that had gone.
+		q.undo()
+		return nil, left
+	case left != nil:
+		q.undo()
+		return nil, errors.Join(left, sentUnknown(err))
+	case !certain(err):
+		q.undo()
+		if !errors.Is(err, driver.ErrIndeterminate) {
+			err = fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
+		}
+	case q.queued:
+		q.undo()
+	}
+	return nil, err
+}
+
+// sentUnknown keeps nothing of an error but that it was one of a store.
+func sentUnknown(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// certain says whether an error proves that nothing was done.
+func certain(err error) bool {
+	for _, s := range driver.Sentinels() {
+		if s != driver.ErrIndeterminate && errors.Is(err, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// await waits in the queue until the acquire is decided. res and err are the
+// first attempt's.
+func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error) {
+	var bound <-chan time.Time
+	if q.req.Wait > 0 {
+		t := time.NewTimer(q.req.Wait - time.Since(q.start))
+		defer t.Stop()
+		bound = t.C
+	}
+	var retry *time.Timer
+	for !q.decided(res, err) {
+		if !q.queued {
+			q.queued = true
+			q.s.queued.Add(1)
+			q.s.undos.hold()
+			q.s.o.Observer.Waiting(1)
+		}
+		pause := q.s.jitter(q.s.caps.Poll)
+		if err == nil {
+			q.s.expired(res)
+			q.report(res.Position, res.QueueLength)
+			pause = min(pause, res.RetryAfter)
+		}
+		if retry == nil {
+			retry = time.NewTimer(pause)
+			defer retry.Stop()
+		} else {
+			retry.Reset(pause)
+		}
+		select {
+		case <-q.place.wake:
+		case <-retry.C:
+		case <-bound:
+			return q.lastTry()
+		case <-q.ctx.Done():
+			q.undo()
+			return nil, q.ctx.Err()
+		case <-q.s.stopped.Done():
+			q.undo()
+			return nil, driver.ErrClosed
+		}
+		res, err = q.s.d.Acquire(q.ctx, q.attempt)
+	}
+	return q.conclude(res, err)
+}
+
+// lastTry ends a bounded wait: it takes the lock or drops the place.
+func (q *acquisition) lastTry() (*Lease, error) {
+	last := *q.attempt
+	last.Enqueue = false
+	res, err := q.s.d.Acquire(q.ctx, &last)
+	if errors.Is(err, driver.ErrHeld) {
+		return nil, err // the place went with the refusal
+	}
+	return q.conclude(res, err)
+}
+
+func (q *acquisition) undo() { q.s.undos.add(q.req.LockID, q.attempt.RequestID) }
+
+// report tells the caller its position when it moved, at most once a second.
+func (q *acquisition) report(position, length int) {
+	if q.req.OnQueued == nil || position == q.told.position && length == q.told.length {
+		return
+	}
+	now := time.Now()
+	if q.told.position != 0 && now.Sub(q.told.at) < reportEvery {
+		return
+	}
+	q.told.position, q.told.length, q.told.at = position, length, now
+	q.req.OnQueued(position, length)
+}
+
+func (s *Store) expired(res *driver.AcquireResult) {
+	if n := len(res.Evicted); n > 0 {
+		s.o.Observer.Expired(n)
+	}
+}
+
+// jitter spreads a pause over its last quarter, so that waiters which queued
+// together do not poll together.
+func (s *Store) jitter(d time.Duration) time.Duration {
+	return d - time.Duration(rand.Int64N(int64(d)/4+1))
+}

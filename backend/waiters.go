@@ -1,0 +1,118 @@
+package backend
+
+import (
+	"hash/maphash"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// waiterShards spreads the waiting requests over mutexes: every acquire that
+// may wait enters and leaves one.
+const waiterShards = 64
+
+// waiters finds the waiting acquire that a hint is for.
+type waiters struct {
+	shards [waiterShards]struct {
+		mu     sync.Mutex
+		places map[string]*place
+	}
+}
+
+// place is where an acquire waits for a hint. A hint that nobody has taken yet
+// stays.
+type place struct{ wake chan struct{} }
+
+func (p *place) hint() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+var waiterSeed = maphash.MakeSeed()
+
+func shardOf(requestID string) uint64 { return maphash.String(waiterSeed, requestID) % waiterShards }
+
+func (w *waiters) enter(requestID string) *place {
+	p := &place{make(chan struct{}, 1)}
+	s := &w.shards[shardOf(requestID)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.places == nil {
+		s.places = make(map[string]*place)
+	}
+	s.places[requestID] = p
+	return p
+}
+
+// leave forgets the place, unless a repeat of the request has taken it over.
+func (w *waiters) leave(requestID string, p *place) {
+	s := &w.shards[shardOf(requestID)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.places[requestID] == p {
+		delete(s.places, requestID)
+	}
+}
+
+func (w *waiters) find(requestID string) *place {
+	s := &w.shards[shardOf(requestID)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.places[requestID]
+}
+
+func (w *waiters) all() (places []*place) {
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		for _, p := range s.places {
+			places = append(places, p)
+		}
+		s.mu.Unlock()
+	}
+	return places
+}
+
+// rewatch is the longest pause before a broken watch is taken up again.
+const rewatch = 500 * time.Millisecond
+
+// watch passes the store's hints on until the store is closed.
+func (s *Store) watch() {
+	for s.stopped.Err() == nil {
+		err := s.d.Watch(s.stopped, s.hint)
+		if s.stopped.Err() != nil {
+			return
+		}
+		s.o.Logf("backend %s: the watch for hints ended (%v); waiters poll until it is back", s.o.Name, err)
+		t := time.NewTimer(rewatch/2 + time.Duration(rand.Int64N(int64(rewatch/2))))
+		select {
+		case <-t.C:
+		case <-s.stopped.Done():
+		}
+		t.Stop()
+		s.hint(driver.Hint{Kind: driver.HintResync})
+	}
+}
+
+func (s *Store) hint(h driver.Hint) {
+	switch h.Kind {
+	case driver.HintGrantable:
+		if p := s.waiters.find(h.RequestID); p != nil {
+			p.hint()
+		}
+	case driver.HintRevoked:
+		if f := s.revoked.Load(); f != nil {
+			(*f)(h.LockID, h.Token)
+		}
+	case driver.HintResync:
+		for _, p := range s.waiters.all() {
+			// Spread, so that a fleet does not fall upon a store that is just
+			// back.
+			time.AfterFunc(time.Duration(rand.Int64N(int64(s.caps.Poll)/2+1)), p.hint)
+		}
+	}
+}
