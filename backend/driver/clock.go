@@ -26,6 +26,10 @@ func (f ClockFunc) Now() Instant { return f() }
 
 var processStart = time.Now()
 
+// processOffset keeps the readings positive in testing/synctest, whose time
+// starts long before the process did.
+const processOffset = Instant(1) << 60
+
 // ProcessClock is the process's monotonic clock. It stops during suspend, so
 // it is right for tests (testing/synctest controls it) and wrong in production.
-var ProcessClock Clock = ClockFunc(func() Instant { return Instant(time.Since(processStart)) })
+var ProcessClock Clock = ClockFunc(func() Instant { return processOffset.Add(time.Since(processStart)) })

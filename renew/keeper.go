@@ -1,0 +1,223 @@
+package renew
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// Store is what a Keeper needs of the portable store.
+type Store interface {
+	AcquireAsync(ctx context.Context, req *backend.AcquireRequest, done func(*backend.Lease, error))
+	RenewMany(ctx context.Context, reqs []backend.RenewRequest) []backend.RenewResult
+	ReleaseAsync(ctx context.Context, req *backend.ReleaseRequest, done func(*driver.ReleaseResult, error))
+	Release(ctx context.Context, req *backend.ReleaseRequest) (*driver.ReleaseResult, error)
+	Adopt(ctx context.Context, req *backend.RenewRequest) (*backend.Lease, error)
+	OnRevoked(f func(lockID string, token int64))
+}
+
+// Observer is told what the keeper does; its methods must not block.
+type Observer interface {
+	// Held is called with +1 and -1 as leases are held and end.
+	Held(delta int)
+	// Lost is called for each lease that was lost.
+	Lost(reason Reason)
+	// Renewed is called for each renewal that was answered: "ok", "failed" (it
+	// is retried) or "lost".
+	Renewed(result string)
+}
+
+// Options configure a Keeper. The zero value is usable.
+type Options struct {
+	// Clock counts valid-until; it must be the store's. nil means
+	// driver.BootClock.
+	Clock driver.Clock
+	// Observer is told what happens; nil means nobody.
+	Observer Observer
+	// Logf takes lines for the operator; nil discards them.
+	Logf func(format string, args ...any)
+}
+
+// Keeper holds leases for sessions. It is safe for concurrent use.
+type Keeper struct {
+	store Store
+	o     Options
+	held  atomic.Int64
+	index index
+	wheel *wheel
+	queue batches
+	// ctx ends the calls of the keeper, running its scheduler.
+	ctx, running context.Context
+	stop, halt   context.CancelFunc
+	// background counts the calls that nobody waits for.
+	goroutines sync.WaitGroup
+	background sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions map[*Session]struct{}
+	closed   bool
+}
+
+type nobody struct{}
+
+func (nobody) Held(int)       {}
+func (nobody) Lost(Reason)    {}
+func (nobody) Renewed(string) {}
+
+// New returns a keeper over the store. Close ends its goroutines.
+func New(store Store, o Options) *Keeper {
+	if o.Clock == nil {
+		o.Clock = driver.BootClock
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
+	}
+	k := &Keeper{store: store, o: o, sessions: make(map[*Session]struct{})}
+	k.ctx, k.stop = context.WithCancel(context.Background())
+	k.running, k.halt = context.WithCancel(k.ctx)
+	k.wheel = newWheel(o.Clock.Now())
+	k.queue.init()
+	k.index.init()
+	store.OnRevoked(k.hint)
+	k.goroutines.Go(k.schedule)
+	for range renewWorkers {
+		k.goroutines.Go(k.work)
+	}
+	return k
+}
+
+// Held is the number of leases held for sessions.
+func (k *Keeper) Held() int { return int(k.held.Load()) }
+
+// Release ends a hold for a caller without a session. A session of this keeper
+// that held the lease is told.
+func (k *Keeper) Release(ctx context.Context, req *backend.ReleaseRequest) (*driver.ReleaseResult, error) {
+	res, err := k.store.Release(ctx, req)
+	if err == nil && res.HoldCount == 0 && req.Token != 0 {
+		if l := k.index.find(req.LockID, req.Token); l != nil {
+			l.s.update(func() { l.lose(ReasonReleased) })
+		}
+	}
+	return res, err
+}
+
+// hint renews a lease at once, to learn what became of it.
+func (k *Keeper) hint(lockID string, token int64) {
+	if l := k.index.find(lockID, token); l != nil {
+		l.s.update(func() {
+			l.renewAt, l.again = 0, l.inFlight
+			if l.phase == live {
+				l.schedule()
+			}
+		})
+	}
+}
+
+// Close releases every lease that is held, waits for the answers until ctx
+// ends, and stops the keeper.
+func (k *Keeper) Close(ctx context.Context) error {
+	k.mu.Lock()
+	k.closed = true
+	sessions := make([]*Session, 0, len(k.sessions))
+	for s := range k.sessions {
+		sessions = append(sessions, s)
+	}
+	k.mu.Unlock()
+	for _, s := range sessions {
+		s.drain()
+	}
+	// The scheduler and the workers go first: from here on nothing but the
+	// requests under way counts itself as background.
+	k.halt()
+	k.queue.close()
+	k.goroutines.Wait()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		k.background.Wait()
+	}()
+	var err error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	k.stop()
+	<-drained // every call ends with k.ctx
+	return err
+}
+
+// releaseTimeout bounds a release that nobody waits for.
+const releaseTimeout = 5 * time.Second
+
+// giveBack releases a hold in the background.
+func (k *Keeper) giveBack(req *backend.ReleaseRequest) {
+	k.background.Add(1)
+	ctx, cancel := context.WithTimeout(k.ctx, releaseTimeout)
+	k.store.ReleaseAsync(ctx, req, func(_ *driver.ReleaseResult, err error) {
+		defer k.background.Done()
+		cancel()
+		if _, decided := reasonOf(err); err != nil && !decided {
+			k.o.Logf("a release of %q failed, the lease ends by its TTL: %v", req.LockID, err)
+		}
+	})
+}
+
+// index finds a lease by lock and token: what a hint names.
+type index struct {
+	seed   maphash.Seed
+	shards [64]struct {
+		mu     sync.Mutex
+		leases map[leaseName]*lease
+	}
+}
+
+type leaseName struct {
+	lockID string
+	token  int64
+}
+
+func (x *index) init() {
+	x.seed = maphash.MakeSeed()
+	for i := range x.shards {
+		x.shards[i].leases = make(map[leaseName]*lease)
+	}
+}
+
+func (x *index) find(lockID string, token int64) *lease {
+	s := &x.shards[maphash.String(x.seed, lockID)%64]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leases[leaseName{lockID, token}]
+}
+
+// put enters l and returns the lease that it replaces, of an older session.
+func (x *index) put(l *lease) *lease {
+	s := &x.shards[maphash.String(x.seed, l.LockID)%64]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := leaseName{l.LockID, l.Token}
+	old := s.leases[name]
+	s.leases[name] = l
+	if old == l {
+		return nil
+	}
+	return old
+}
+
+func (x *index) remove(l *lease) {
+	s := &x.shards[maphash.String(x.seed, l.LockID)%64]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name := (leaseName{l.LockID, l.Token}); s.leases[name] == l {
+		delete(s.leases, name)
+	}
+}
