@@ -94,7 +94,6 @@ func (s *Store) watch() {
 		case <-s.stopped.Done():
 		}
 		t.Stop()
-		s.hint(driver.Hint{Kind: driver.HintResync})
 	}
 }
 

@@ -14,10 +14,11 @@ func (d *Driver) Acquire(ctx context.Context, req *driver.AcquireRequest) (res *
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	evicted := d.m.update(req.LockID, func(r *record, at moment) { res, err = d.attempt(r, at, req) })
-	if res != nil {
-		res.Evicted = evicted
-	}
+	d.m.update(req.LockID, func(r *record, at moment) {
+		if res, err = d.attempt(r, at, req); err == nil {
+			res.Evicted = r.report()
+		}
+	})
 	return res, err
 }
 

@@ -14,7 +14,13 @@ func (d *Driver) Evict(ctx context.Context, req *driver.EvictRequest) (ended *dr
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	evicted := d.m.update(req.LockID, func(r *record, at moment) {
+	d.m.update(req.LockID, func(r *record, at moment) {
+		if i := slices.IndexFunc(r.evicted, func(e driver.Ended) bool { return e.Token == req.Token }); i >= 0 && req.Cause == driver.CauseExpired {
+			e := r.evicted[i] // the first to report the expiry wins
+			r.evicted = slices.Delete(r.evicted, i, i+1)
+			ended = &e
+			return
+		}
 		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
 		switch {
 		case h == nil:
@@ -30,12 +36,6 @@ func (d *Driver) Evict(ctx context.Context, req *driver.EvictRequest) (ended *dr
 			ended = &e
 		}
 	})
-	// The look at the lock itself dropped what had expired: this call wins.
-	for _, e := range evicted {
-		if e.Token == req.Token && req.Cause == driver.CauseExpired {
-			return &e, nil
-		}
-	}
 	return ended, err
 }
 

@@ -115,7 +115,7 @@ func (m *Memory) moment() moment { return moment{m.o.Clock.Now(), m.o.Now()} }
 // update runs f on the record of a lock, made if there is none, and delivers
 // the hints that f left in it once no mutex is held. Whoever looks first drops
 // what has run out.
-func (m *Memory) update(lockID string, f func(r *record, at moment)) []driver.Ended {
+func (m *Memory) update(lockID string, f func(r *record, at moment)) {
 	s := m.shard(lockID)
 	s.mu.Lock()
 	at := m.moment()
@@ -126,13 +126,13 @@ func (m *Memory) update(lockID string, f func(r *record, at moment)) []driver.En
 	}
 	r.prune(at.now)
 	f(r, at)
-	ended, hints := r.take()
+	hints := r.hints
+	r.hints = nil
 	s.settle(r, at, m.o.Retention)
 	s.mu.Unlock()
 	for _, h := range hints {
 		h.to.hint(h.Hint)
 	}
-	return ended
 }
 
 // view runs f on the record of a lock, nil if there is none, for reading.

@@ -27,9 +27,11 @@ type record struct {
 	idle      *list.Element
 	keepUntil time.Time
 
-	// evicted and hints collect what a call caused, until take.
+	// evicted are the expired leases that no acquire or evict has reported yet,
+	// so that each expiry is reported once.
 	evicted []driver.Ended
-	hints   []addressed
+	// hints collect what a call caused, until they are delivered.
+	hints []addressed
 }
 
 // holder is a lease.
@@ -73,11 +75,11 @@ type addressed struct {
 
 func newRecord(id string) *record { return &record{id: id} }
 
-// take empties what the call caused.
-func (r *record) take() (ended []driver.Ended, hints []addressed) {
-	ended, hints = r.evicted, r.hints
-	r.evicted, r.hints = nil, nil
-	return ended, hints
+// report empties the expired leases that are to be reported.
+func (r *record) report() []driver.Ended {
+	evicted := r.evicted
+	r.evicted = nil
+	return evicted
 }
 
 // prune drops every expired holder and every dead waiter in one step.

@@ -1,0 +1,94 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// Acquire makes one attempt.
+func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	argv, err := s.acquireArgs(req)
+	if err != nil {
+		return nil, err
+	}
+	c, reply, err := s.do(ctx, &s.hot, acquireScript, req.LockID, argv...)
+	if err != nil {
+		return nil, err
+	}
+	return s.acquired(req.LockID, reply, c.sent)
+}
+
+// AcquireAsync makes one attempt; done is called by the lane.
+func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, done func(*driver.AcquireResult, error)) {
+	err := s.check(ctx)
+	var argv []any
+	if err == nil {
+		argv, err = s.acquireArgs(req)
+	}
+	if err != nil {
+		done(nil, err)
+		return
+	}
+	s.hot.submit(&call{script: acquireScript, args: s.args(acquireScript, req.LockID, argv), done: func(c *call, reply []any, err error) {
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(s.acquired(req.LockID, reply, c.sent))
+	}}, false)
+}
+
+func (s *Store) acquireArgs(req *driver.AcquireRequest) ([]any, error) {
+	metadata := ""
+	if len(req.Metadata) > 0 {
+		raw, err := json.Marshal(req.Metadata) // escapes the control characters that separate fields
+		if err != nil {
+			return nil, fmt.Errorf("metadata: %w: %w", driver.ErrInvalid, err)
+		}
+		metadata = string(raw)
+	}
+	return []any{
+		req.RequestID, requestHash(req.RequestID), req.OwnerID, string(req.Key), max(req.TTL, s.o.MinTTL).Microseconds(),
+		flag(req.Shared), flag(req.Reentrant), flag(req.Enqueue), req.Priority * driver.PriorityStep, req.Priority,
+		req.PlaceTTL.Microseconds(), req.TokenFloor, metadata, s.inbox, s.o.Poll.Microseconds(),
+	}, nil
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+func (s *Store) acquired(lockID string, reply []any, sent driver.Instant) (*driver.AcquireResult, error) {
+	r := fields(reply)
+	switch r.text(0) {
+	case "lease":
+		l, err := s.lease(lockID, r, sent)
+		if err != nil {
+			return nil, err
+		}
+		evicted, err := ended(lockID, r.text(10))
+		return &driver.AcquireResult{Lease: l, Evicted: evicted}, err
+	case "queued":
+		holders, err := parseHolders(r.text(4), r.integer(5))
+		if err != nil {
+			return nil, err
+		}
+		evicted, err := ended(lockID, r.text(6))
+		res := &driver.AcquireResult{
+			Position: int(r.integer(1)), QueueLength: int(r.integer(2)),
+			RetryAfter: time.Duration(r.integer(3)) * time.Microsecond, Evicted: evicted,
+		}
+		if len(holders) > 0 {
+			res.Holder = &holders[0]
+		}
+		return res, err
+	}
+	return nil, s.refusal(r, 0)
+}

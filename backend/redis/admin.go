@@ -1,0 +1,163 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// causes are the stored letters of the causes that a caller may give.
+var causes = map[driver.Cause]string{driver.CauseExpired: "e", driver.CauseForced: "f", driver.CauseDeadlock: "d"}
+
+// Evict ends another's lease.
+func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.Ended, error) {
+	letter, ok := causes[req.Cause]
+	if !ok {
+		return nil, fmt.Errorf("evict with cause %q: %w: want expired, forced or deadlock", req.Cause, driver.ErrInvalid)
+	}
+	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, req.Token, letter)
+	if err != nil {
+		return nil, err
+	}
+	r := fields(reply)
+	if r.text(0) != "ended" {
+		return nil, s.refusal(r, req.Token)
+	}
+	return &driver.Ended{LockID: req.LockID, OwnerID: r.text(1), Token: req.Token, Shared: r.text(2) == "1", Cause: req.Cause}, nil
+}
+
+// Revoke marks a lease so that it cannot be prolonged.
+func (s *Store) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.Holder, error) {
+	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, req.Token, "r")
+	if err != nil {
+		return nil, err
+	}
+	r := fields(reply)
+	if r.text(0) != "holder" {
+		return nil, s.refusal(r, req.Token)
+	}
+	holders, err := parseHolders(r.text(1), r.integer(2))
+	if err != nil || len(holders) != 1 {
+		return nil, fmt.Errorf("%w: the record of %q cannot be read: %w", driver.ErrFormat, req.LockID, err)
+	}
+	return &holders[0], nil
+}
+
+// Inspect reads one lock.
+func (s *Store) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
+	_, reply, err := s.do(ctx, &s.urgent, inspectScript, lockID)
+	if err != nil {
+		return nil, err
+	}
+	return s.inspected(lockID, reply)
+}
+
+func (s *Store) inspected(lockID string, reply []any) (*driver.Lock, error) {
+	r := fields(reply)
+	if r.text(0) != "lock" {
+		return nil, s.refusal(r, 0)
+	}
+	now := r.integer(2)
+	holders, err := parseHolders(r.text(3), now)
+	if err != nil {
+		return nil, err
+	}
+	lock := &driver.Lock{LockID: lockID, Token: r.integer(1), Holders: holders}
+	waiting, _ := reply[4].([]any)
+	for w := fields(waiting); len(w) >= 3; w = w[3:] {
+		ticket, rest, _ := strings.Cut(w.text(1), fieldSeparator)
+		parts := strings.SplitN(rest, fieldSeparator, 4) // priority, shared, inbox, owner
+		deadline, err := strconv.ParseFloat(w.text(2), 64)
+		if len(parts) != 4 || err != nil {
+			return nil, fmt.Errorf("%w: a waiter of %q cannot be read", driver.ErrFormat, lockID)
+		}
+		if int64(deadline) <= now {
+			continue
+		}
+		lock.Waiters = append(lock.Waiters, driver.Waiter{
+			OwnerID: parts[3], RequestID: w.text(0), Ticket: integer(ticket), Position: len(lock.Waiters) + 1,
+			Priority: int(integer(parts[0])), Shared: parts[1] == "1", Remaining: time.Duration(int64(deadline)-now) * time.Microsecond,
+		})
+	}
+	return lock, nil
+}
+
+// List reads the busy locks shard by shard, and within a shard by id. The page
+// token is the shard and the last id of the page before.
+func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	shard, after, err := parsePageToken(req.PageToken)
+	if err != nil {
+		return nil, err
+	}
+	page := &driver.ListPage{}
+	for ; shard < shards; shard += listShards {
+		ids, err := s.busy(ctx, shard, min(shard+listShards, shards))
+		if err != nil {
+			return nil, err
+		}
+		for i, group := range ids {
+			slices.Sort(group)
+			for _, id := range group {
+				if i == 0 && id <= after || !strings.HasPrefix(id, req.Prefix) {
+					continue
+				}
+				if len(page.Locks) == req.PageSize {
+					last := page.Locks[req.PageSize-1].LockID
+					page.NextPageToken = fmt.Sprintf("%03x:%s", shardOf(last), last)
+					return page, nil
+				}
+				lock, err := s.Inspect(ctx, id)
+				if err != nil {
+					return nil, err
+				}
+				if len(lock.Waiters) > 0 || len(lock.Holders) > 0 && !req.Contended {
+					page.Locks = append(page.Locks, *lock)
+				}
+			}
+		}
+		after = ""
+	}
+	return page, nil
+}
+
+// listShards is how many shards' indexes are read in one pipeline.
+const listShards = 512
+
+// busy reads the indexes of the shards in [from, to).
+func (s *Store) busy(ctx context.Context, from, to int) ([][]string, error) {
+	pipe := s.client.Pipeline()
+	cmds := make([]*redis.StringSliceCmd, 0, to-from)
+	for shard := from; shard < to; shard++ {
+		cmds = append(cmds, pipe.ZRange(ctx, s.shardPrefix(shard)+"i", 0, -1))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, s.outcome(err)
+	}
+	ids := make([][]string, len(cmds))
+	for i, cmd := range cmds {
+		ids[i] = cmd.Val()
+	}
+	return ids, nil
+}
+
+func parsePageToken(token string) (shard int, after string, err error) {
+	if token == "" {
+		return 0, "", nil
+	}
+	head, after, ok := strings.Cut(token, ":")
+	n, err := strconv.ParseUint(head, 16, 12)
+	if !ok || err != nil || after == "" || shardOf(after) != int(n) {
+		return 0, "", fmt.Errorf("page token %q: %w: it is not from a listing of this store", token, driver.ErrInvalid)
+	}
+	return int(n), after, nil
+}

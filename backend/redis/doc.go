@@ -1,0 +1,26 @@
+// Package redis is the driver for a Redis server.
+//
+// It guarantees the contract of package driver for as long as the server keeps
+// its data and its clock does not step forward: every decision about a lock is
+// one script on one server, with the server's time. It does not guarantee
+// exclusion over a loss of data (a flush, a restart without persistence, a
+// failover that lost writes): then only the fencing token, which still rises,
+// protects the resource.
+//
+// # Keys
+//
+// All keys of a lock, and the index of its shard, share one Cluster slot:
+//
+//	<prefix>:{<shard>}:l:<lock id>   the record
+//	<prefix>:{<shard>}:q:<lock id>   the queue
+//	<prefix>:{<shard>}:w:<lock id>   the waiters
+//	<prefix>:{<shard>}:d:<lock id>   the deadlines of their places
+//	<prefix>:{<shard>}:i             the busy locks of the shard
+//
+// The shard is three hexadecimal digits of a hash of the lock id. It stands
+// before the id, so that braces in an id cannot choose a slot, and so does the
+// kind, so that no two ids meet. Hints are published to one channel for each
+// open driver, <prefix>:inbox:<random>.
+//
+// Use [New], or [OpenURL] for redis://, rediss:// and redis+unix:// URLs.
+package redis

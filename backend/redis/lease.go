@@ -1,0 +1,118 @@
+package redis
+
+import (
+	"context"
+	"sync"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// maxRenewals bounds one pipeline of renewals, so that no script of another
+// lock waits long for its end.
+const maxRenewals = 128
+
+// Renew prolongs a lease.
+func (s *Store) Renew(ctx context.Context, req *driver.RenewRequest) (*driver.Lease, error) {
+	return s.prolong(ctx, req, false)
+}
+
+// Adopt attaches the caller to a lease.
+func (s *Store) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Lease, error) {
+	return s.prolong(ctx, req, true)
+}
+
+func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, adopt bool) (*driver.Lease, error) {
+	c, reply, err := s.do(ctx, &s.urgent, prolongScript, req.LockID, s.prolongArgs(req, adopt)...)
+	if err != nil {
+		return nil, err
+	}
+	return s.prolonged(req, reply, c.sent)
+}
+
+func (s *Store) prolongArgs(req *driver.RenewRequest, adopt bool) []any {
+	return []any{string(req.Key), req.Token, req.Attach, max(req.TTL, s.o.MinTTL).Microseconds(), flag(adopt), s.inbox}
+}
+
+func (s *Store) prolonged(req *driver.RenewRequest, reply []any, sent driver.Instant) (*driver.Lease, error) {
+	if r := fields(reply); r.text(0) != "lease" {
+		return nil, s.refusal(r, req.Token)
+	}
+	return s.lease(req.LockID, fields(reply), sent)
+}
+
+// RenewMany renews leases in a few pipelines.
+func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []driver.RenewResult {
+	results := make([]driver.RenewResult, len(reqs))
+	if err := s.check(ctx); err != nil {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	var all sync.WaitGroup
+	for from := 0; from < len(reqs); from += maxRenewals {
+		chunk := reqs[from:min(from+maxRenewals, len(reqs))]
+		batch := make([]*call, len(chunk))
+		for i := range chunk {
+			req, result := &chunk[i], &results[from+i]
+			batch[i] = &call{script: prolongScript, args: s.args(prolongScript, req.LockID, s.prolongArgs(req, false)),
+				done: func(c *call, reply []any, err error) {
+					if err == nil {
+						result.Lease, err = s.prolonged(req, reply, c.sent)
+					}
+					result.Err = err
+				}}
+		}
+		all.Go(func() { s.exec(batch) })
+	}
+	all.Wait()
+	return results
+}
+
+// Release ends one hold.
+func (s *Store) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
+	_, reply, err := s.do(ctx, &s.hot, releaseScript, req.LockID, s.releaseArgs(req)...)
+	if err != nil {
+		return nil, err
+	}
+	return s.released(req, reply)
+}
+
+// ReleaseAsync ends one hold; done is called by the lane.
+func (s *Store) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, done func(*driver.ReleaseResult, error)) {
+	if err := s.check(ctx); err != nil {
+		done(nil, err)
+		return
+	}
+	s.hot.submit(&call{script: releaseScript, args: s.args(releaseScript, req.LockID, s.releaseArgs(req)), done: func(_ *call, reply []any, err error) {
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(s.released(req, reply))
+	}}, false)
+}
+
+func (s *Store) releaseArgs(req *driver.ReleaseRequest) []any {
+	return []any{string(req.Key), req.Token, req.Attach, req.RequestID, s.inbox}
+}
+
+func (s *Store) released(req *driver.ReleaseRequest, reply []any) (*driver.ReleaseResult, error) {
+	r := fields(reply)
+	if r.text(0) != "released" {
+		return nil, s.refusal(r, req.Token)
+	}
+	return &driver.ReleaseResult{HoldCount: int(r.integer(1))}, nil
+}
+
+// Leave drops a place or an undelivered grant.
+func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
+	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, req.RequestID, requestHash(req.RequestID), s.inbox)
+	if err != nil {
+		return err
+	}
+	if r := fields(reply); r.text(0) != "left" {
+		return s.refusal(r, 0)
+	}
+	return nil
+}

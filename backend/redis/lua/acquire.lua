@@ -1,0 +1,109 @@
+-- One attempt at a lock.
+-- ARGV  3 request id, 4 its hash, 5 owner, 6 key, 7 ttl µs, 8 shared, 9 reentrant,
+--       10 enqueue, 11 order offset of the priority, 12 priority, 13 place ttl µs,
+--       14 token floor, 15 metadata, 16 inbox, 17 poll µs
+local request, owner, key, ttl = ARGV[3], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local shared, enqueue = ARGV[8] == '1', ARGV[10] == '1'
+
+local h = with_hold(request)
+if h then
+  if h.revoked then save() return {'lost', 'forced'} end
+  if h.key ~= key then
+    if h.inbox ~= ARGV[16] then tell(h) end
+    h.key, h.inbox, h.attach, dirty = key, ARGV[16], h.attach + 1, true
+  end
+  save()
+  return lease(h)
+end
+
+local at = string.find(ends, ARGV[4], 1, true)
+if at then
+  save()
+  return {'lost', cause_of(string.sub(ends, at + 80, at + 80))}
+end
+
+for _, other in ipairs(holders) do
+  if other.owner == owner then
+    if ARGV[9] ~= '1' or other.key ~= key or other.shared ~= shared or other.revoked then
+      save()
+      return {'held', other.shared ~= shared and 'mode' or 'self', int(qlen), write_holder(other), int(now), evicted}
+    end
+    other.holds, dirty = other.holds .. request .. '\29', true
+    other.ttl = math.max(other.ttl, ttl)
+    other.expires = math.max(other.expires, now + other.ttl)
+    save()
+    return lease(other)
+  end
+end
+
+local placed = qlen > 0 and redis.call('ZSCORE', KEYS[2], request)
+
+local function place()
+  local ticket = redis.call('HINCRBY', KEYS[1], 's', 1)
+  redis.call('ZADD', KEYS[2], int((ticket - tonumber(ARGV[11])) * 16 + tonumber(ARGV[12])), request)
+  redis.call('HSET', KEYS[3], request, int(ticket) .. '\31' .. ARGV[12] .. '\31' .. ARGV[8] .. '\31' .. ARGV[16] .. '\31' .. owner)
+  qlen, placed, dirty = qlen + 1, true, true
+end
+
+-- first says whether no living waiter stands before the request's place.
+local function first()
+  local rank = redis.call('ZRANK', KEYS[2], request)
+  if rank == 0 then return true end
+  if not shared or not admits(true) then return false end
+  for from = 0, rank - 1, 500 do
+    local before = redis.call('ZRANGE', KEYS[2], from, math.min(from + 499, rank - 1))
+    for _, data in ipairs(redis.call('HMGET', KEYS[3], unpack(before))) do
+      if not is_shared(data) then return false end
+    end
+  end
+  return true
+end
+
+local free = qlen == 0
+if placed then
+  free = first()
+elseif qlen > 0 and enqueue then
+  place() -- a newcomer is ordered among the living before it can be granted
+  free = first()
+end
+
+if free and admits(shared) then
+  if placed then
+    redis.call('ZREM', KEYS[2], request)
+    redis.call('HDEL', KEYS[3], request)
+    redis.call('ZREM', KEYS[4], request)
+    qlen = qlen - 1
+  end
+  last = math.max(last + 1, tonumber(ARGV[14]))
+  -- A clock of 2^52 µs or more is not believed.
+  if now < 4503599627370496 and now > last then last = now end
+  h = {token = last, key = key, attach = 1, expires = now + ttl, ttl = ttl, shared = shared, revoked = false,
+    inbox = ARGV[16], owner = owner, meta = ARGV[15], holds = '\29' .. request .. '\29'}
+  holders[#holders + 1] = h
+  dirty = true
+  save()
+  return lease(h)
+end
+
+if not enqueue then
+  if placed then drop_places({request}) end
+  save()
+  return {'held', '', int(qlen), holder(), int(now), evicted}
+end
+
+if not placed then place() end
+redis.call('ZADD', KEYS[4], int(now + tonumber(ARGV[13])), request)
+redis.call('HSET', KEYS[3], request, (string.gsub(redis.call('HGET', KEYS[3], request),
+  '^(%d+\31%d+\31%d\31)[^\31]*', function(head) return head .. ARGV[16] end)))
+for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], 3600000) end
+save()
+local rank = redis.call('ZRANK', KEYS[2], request)
+local retry = tonumber(ARGV[17])
+for _, other in ipairs(holders) do
+  retry = math.min(retry, other.expires - now + 1000)
+end
+if rank > 0 then
+  local death = tonumber(redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2])
+  retry = math.min(retry, math.max(death - now + 1000, tonumber(ARGV[17]) / 4))
+end
+return {'queued', int(rank + 1), int(qlen), int(math.max(retry, 1000)), holder(), int(now), evicted}

@@ -1,0 +1,195 @@
+-- The record of a lock, read and pruned. Every script starts with this text,
+-- before which two locals say what it may drop: evicts, expired holders (so that
+-- each expiry is reported by the one call that dropped it), and prunes, dead
+-- waiters.
+--
+-- KEYS  1 the record (hash)      f format, t last token, s last ticket,
+--                                h holders, e ends
+--       2 the queue (zset)       request id -> order * 16 + priority
+--       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, owner
+--       4 their deadlines (zset) request id -> µs
+--       5 the shard's index (zset) lock id -> when to look at it, µs
+-- ARGV  1 the lock id, 2 µs for which the record of a free lock is kept
+--
+-- Numbers are exact: µs since 1970 stay below 2^53. They are written with
+-- int(), because Lua's tostring of a large number loses digits. Separators are
+-- control characters, which no id may contain.
+local id, retention = ARGV[1], tonumber(ARGV[2])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+
+local function int(n) return string.format('%.0f', n) end
+
+local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h', 'e')
+if rec[1] and tonumber(rec[1]) > 1 then return {'format'} end
+local last, ends = tonumber(rec[2] or 0), rec[4] or ''
+local qlen = redis.call('ZCARD', KEYS[2])
+-- dirty: the record is to be written; moved: somebody may be grantable now.
+local dirty, moved = false, false
+local evicted = ''
+-- expired holders that this script leaves to the next one that evicts.
+local expired = {}
+
+-- An end is 81 bytes: the hash of the request id (32), token (16), the start of
+-- the lease's key (32), cause (1). The latest 16 are kept.
+local function remember(request, token, key, cause)
+  if #ends >= 1296 then ends = string.sub(ends, #ends - 1214) end
+  ends = ends .. request .. string.format('%016.0f', token) .. string.sub(key, 1, 32) .. cause
+  dirty = true
+end
+
+local function end_holds(h, cause)
+  for request in string.gmatch(h.holds, '([^\29]+)') do
+    remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, cause)
+  end
+end
+
+local holders = {}
+if rec[3] and rec[3] ~= '' then
+  for token, key, attach, expires, ttl, flags, inbox, owner, meta, holds in string.gmatch(rec[3],
+    '([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\30]*)\30') do
+    local h = {token = tonumber(token), key = key, attach = tonumber(attach), expires = tonumber(expires), ttl = tonumber(ttl),
+      shared = string.find(flags, 's', 1, true) ~= nil, revoked = string.find(flags, 'r', 1, true) ~= nil,
+      inbox = inbox, owner = owner, meta = meta, holds = holds}
+    if h.expires <= now and not evicts then
+      expired[#expired + 1] = h
+    elseif h.expires <= now then
+      end_holds(h, 'e')
+      evicted = evicted .. int(h.token) .. '\31' .. (h.shared and '1' or '0') .. '\31' .. owner .. '\30'
+      dirty, moved = true, true
+    else
+      holders[#holders + 1] = h
+    end
+  end
+end
+
+local function drop_places(requests)
+  for i = 1, #requests, 1000 do
+    local j = math.min(i + 999, #requests)
+    redis.call('ZREM', KEYS[2], unpack(requests, i, j))
+    redis.call('HDEL', KEYS[3], unpack(requests, i, j))
+    redis.call('ZREM', KEYS[4], unpack(requests, i, j))
+  end
+  qlen = qlen - #requests
+  dirty, moved = true, true
+end
+
+if prunes and qlen > 0 then
+  local dead = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', int(now))
+  if #dead > 0 then drop_places(dead) end
+end
+
+local function with_token(token)
+  for _, h in ipairs(holders) do if h.token == token then return h end end
+end
+
+local function with_hold(request)
+  for _, h in ipairs(holders) do
+    if string.find(h.holds, '\29' .. request .. '\29', 1, true) then return h end
+  end
+end
+
+local function remove(gone)
+  local rest = {}
+  for _, h in ipairs(holders) do if h ~= gone then rest[#rest + 1] = h end end
+  holders, dirty, moved = rest, true, true
+end
+
+local function admits(shared) return #holders == 0 or shared and holders[1].shared end
+
+local function is_shared(data) return data and string.find(data, '^%d+\31%d+\0311') ~= nil end
+
+local function write_holder(h)
+  return table.concat({int(h.token), h.key, int(h.attach), int(h.expires), int(h.ttl),
+    (h.shared and 's' or '') .. (h.revoked and 'r' or ''), h.inbox, h.owner, h.meta, h.holds}, '\31') .. '\30'
+end
+
+-- tell hints at a holder that its lease changed under it.
+local function tell(h) redis.call('PUBLISH', h.inbox, 'r\31' .. id .. '\31' .. int(h.token)) end
+
+-- wake hints at every waiter that could be granted now: the first one, and if
+-- it is shared the shared ones that follow it without a gap.
+local function wake()
+  local from = 0
+  while from < qlen do
+    local requests = redis.call('ZRANGE', KEYS[2], from, from + 63)
+    local data = redis.call('HMGET', KEYS[3], unpack(requests))
+    for i, request in ipairs(requests) do
+      local shared = is_shared(data[i])
+      if not admits(shared) or not shared and from + i > 1 then return end
+      redis.call('PUBLISH', string.match(data[i], '^%d+\31%d+\31%d\31([^\31]*)'), 'g\31' .. id .. '\31' .. request)
+      if not shared then return end
+    end
+    from = from + 64
+  end
+end
+
+-- save writes what changed, and keeps the index to the busy locks.
+local function save()
+  if dirty then
+    local blob = ''
+    local look = now + 60000000
+    for _, h in ipairs(holders) do
+      blob = blob .. write_holder(h)
+      if h.expires < look then look = h.expires end
+    end
+    redis.call('HSET', KEYS[1], 'f', '1', 't', int(last), 'h', blob, 'e', ends)
+    redis.call('PEXPIREAT', KEYS[1], int((math.max(now, last) + retention) / 1000 + 60000))
+    for _, h in ipairs(expired) do
+      blob, look = blob .. write_holder(h), now
+    end
+    if blob ~= '' or qlen > 0 then
+      redis.call('ZADD', KEYS[5], int(look), id)
+    else
+      redis.call('ZREM', KEYS[5], id)
+    end
+  end
+  if moved then wake() end
+end
+
+local function lease(h)
+  return {'lease', int(h.token), int(h.attach), int(h.expires), int(now), int(h.ttl), h.shared and '1' or '0', h.owner, h.meta, h.holds, evicted}
+end
+
+local function holder() return holders[1] and write_holder(holders[1]) or '' end
+
+local function cause_of(code)
+  return ({e = 'expired', f = 'forced', d = 'deadlock', x = 'released'})[code]
+end
+
+-- find returns the lease that key, token and attach number prove, or nil, the
+-- answer, and whether the lease was released.
+local function find(key, token, attach)
+  local h = with_token(token)
+  if h then
+    if h.key ~= key then return nil, {'notowner'} end
+    if attach ~= 0 and attach ~= h.attach then return nil, {'lost', 'reattached'} end
+    return h
+  end
+  for _, other in ipairs(holders) do
+    if other.key == key then return nil, {'stale', int(other.token)} end
+  end
+  for _, other in ipairs(expired) do
+    if other.token == token and other.key == key then return nil, {'lost', 'expired'} end
+  end
+  local at = string.find(ends, string.format('%016.0f', token) .. string.sub(key, 1, 32), 1, true)
+  if at then
+    local code = string.sub(ends, at + 48, at + 48)
+    return nil, {'lost', cause_of(code)}, code == 'x'
+  end
+  return nil, {'lost', 'unknown'}
+end
+
+-- drop_hold ends one hold, and the lease with its last one.
+local function drop_hold(h, request)
+  local from, to = string.find(h.holds, '\29' .. request .. '\29', 1, true)
+  if not from then return end
+  remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, 'x')
+  h.holds = string.sub(h.holds, 1, from) .. string.sub(h.holds, to + 1)
+  if h.holds == '\29' then remove(h) end
+end
+
+local function count_holds(h)
+  local _, n = string.gsub(h.holds, '\29', '')
+  return n - 1
+end
