@@ -1,0 +1,177 @@
+package breaker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/embedded"
+	"github.com/locksidecar/locksidecar/breaker"
+)
+
+// flaky is a driver whose answers can be replaced by errors.
+type flaky struct {
+	*embedded.Driver
+	// fail are the errors of the next acquires, after they took effect if lost.
+	fail  []error
+	calls int
+	down  error
+}
+
+func (f *flaky) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	f.calls++
+	if len(f.fail) > 0 {
+		err := f.fail[0]
+		f.fail = f.fail[1:]
+		if errors.Is(err, driver.ErrIndeterminate) {
+			_, _ = f.Driver.Acquire(ctx, r)
+		}
+		return nil, err
+	}
+	if f.down != nil {
+		return nil, f.down
+	}
+	return f.Driver.Acquire(ctx, r)
+}
+
+func (f *flaky) AcquireAsync(ctx context.Context, r *driver.AcquireRequest, done func(*driver.AcquireResult, error)) {
+	done(f.Acquire(ctx, r))
+}
+
+func setup(t *testing.T, o breaker.Options) (*flaky, *breaker.Breaker) {
+	t.Helper()
+	d, err := embedded.New(embedded.Options{Clock: driver.ProcessClock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &flaky{Driver: d}
+	return f, breaker.New(f, o)
+}
+
+func request(id string) *driver.AcquireRequest {
+	return &driver.AcquireRequest{
+		LockID: "a", OwnerID: "owner " + id, RequestID: id, Key: driver.KeyOf(id), TTL: 10 * time.Second, PlaceTTL: 6 * time.Second,
+	}
+}
+
+// acquire calls one of the two ways of acquiring.
+func acquire(t *testing.T, b *breaker.Breaker, async bool, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	if !async {
+		return b.Acquire(t.Context(), r)
+	}
+	type outcome struct {
+		res *driver.AcquireResult
+		err error
+	}
+	ch := make(chan outcome, 1)
+	b.AcquireAsync(t.Context(), r, func(res *driver.AcquireResult, err error) { ch <- outcome{res, err} })
+	o := <-ch
+	return o.res, o.err
+}
+
+func TestLostReplyIsRetriedUnderTheSameRequest(t *testing.T) {
+	for _, async := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f, b := setup(t, breaker.Options{})
+			f.fail = []error{driver.ErrIndeterminate, driver.ErrUnavailable}
+			res, err := acquire(t, b, async, request("r"))
+			if err != nil || len(res.Lease.Holds) != 1 || f.calls != 3 {
+				t.Fatalf("async %v: %+v, %v after %d calls; want one hold by the third", async, res, err, f.calls)
+			}
+		})
+	}
+}
+
+func TestUnknownStaysUnknown(t *testing.T) {
+	for _, async := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f, b := setup(t, breaker.Options{MaxRetries: 2})
+			f.fail, f.down = []error{driver.ErrIndeterminate}, driver.ErrUnavailable
+			_, err := acquire(t, b, async, request("r"))
+			if !errors.Is(err, driver.ErrIndeterminate) || f.calls != 3 {
+				t.Errorf("async %v: %v after %d calls; an attempt that may have been done must stay unknown", async, err, f.calls)
+			}
+		})
+	}
+}
+
+func TestOpensOnFailuresAndProbesWithOne(t *testing.T) {
+	for _, async := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var changes []string
+			f, b := setup(t, breaker.Options{MaxRetries: -1, OnStateChange: func(name, _, to string) { changes = append(changes, name+" "+to) }})
+			lease, err := b.Acquire(t.Context(), request("held"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.down = driver.ErrUnavailable
+			for range 5 {
+				_, _ = acquire(t, b, async, request("r"))
+			}
+			calls := f.calls
+			if _, err := acquire(t, b, async, request("r")); !errors.Is(err, driver.ErrBreakerOpen) || f.calls != calls {
+				t.Errorf("async %v: %v, %d more calls; want the open breaker", async, err, f.calls-calls)
+			}
+			// What keeps or ends a lease passes.
+			ref := driver.LeaseRef{LockID: "a", Key: driver.KeyOf("held"), Token: lease.Lease.Token}
+			if _, err := b.Renew(t.Context(), &driver.RenewRequest{LeaseRef: ref, TTL: 10 * time.Second}); err != nil {
+				t.Errorf("a renewal met the open breaker: %v", err)
+			}
+			if _, err := b.Release(t.Context(), &driver.ReleaseRequest{LeaseRef: ref}); err != nil {
+				t.Errorf("a release met the open breaker: %v", err)
+			}
+			if _, err := b.Inspect(t.Context(), "a"); err != nil {
+				t.Errorf("a read met the breaker of acquires: %v", err)
+			}
+			time.Sleep(3 * time.Second)
+			f.down = nil
+			if _, err := acquire(t, b, async, request("probe")); err != nil || b.State() != "closed" {
+				t.Errorf("async %v: the probe gave %v, the breaker is %s", async, err, b.State())
+			}
+			if want := 3; len(changes) != want {
+				t.Errorf("state changes %v, want open, half-open, closed", changes)
+			}
+		})
+	}
+}
+
+// A probe whose caller leaves neither closes the breaker nor wedges it.
+func TestProbeOfACallerThatLeftDoesNotWedge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, b := setup(t, breaker.Options{MaxRetries: -1})
+		f.down = driver.ErrUnavailable
+		for range 5 {
+			_, _ = b.Acquire(t.Context(), request("r"))
+		}
+		time.Sleep(3 * time.Second)
+		f.down = nil
+		f.fail = []error{context.Canceled}
+		_, _ = b.Acquire(t.Context(), request("left"))
+		if b.State() != "half-open" {
+			t.Errorf("the breaker is %s after a probe that tells nothing", b.State())
+		}
+		if _, err := b.Acquire(t.Context(), request("probe")); err != nil || b.State() != "closed" {
+			t.Errorf("the next probe gave %v, the breaker is %s", err, b.State())
+		}
+	})
+}
+
+func TestContentionIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := setup(t, breaker.Options{})
+		if _, err := b.Acquire(t.Context(), request("holder")); err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			if _, err := b.Acquire(t.Context(), request("r")); !errors.Is(err, driver.ErrHeld) {
+				t.Fatal(err)
+			}
+		}
+		if b.State() != "closed" {
+			t.Errorf("contention made the breaker %s", b.State())
+		}
+	})
+}
