@@ -1,0 +1,134 @@
+package testenv
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// module is the path of the command to build, by its import path: a test may
+// run in any directory of the module.
+const module = "github.com/locksidecar/locksidecar/cmd/locksidecar"
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "lsbin")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "locksidecar")
+	if out, err := exec.Command("go", "build", "-o", path, module).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s: %w\n%s", module, err, out)
+	}
+	return path, nil
+})
+
+// Binary is the path of the command, built once for each test process.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Daemon starts the command as a daemon, on a socket of its own unless the
+// arguments name one, waits until the socket answers and stops it when the test
+// ends.
+func Daemon(t testing.TB, args ...string) *Process {
+	t.Helper()
+	path := ""
+	for i, a := range args {
+		if a == "--socket" && i+1 < len(args) {
+			path = args[i+1]
+		}
+	}
+	if path == "" {
+		dir, err := os.MkdirTemp("", "lsd") // short: a socket's path is bounded
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		path = filepath.Join(dir, "run", "api.sock")
+		args = append(args, "--socket", path)
+	}
+	p, err := run(exec.Command(Binary(t), args...)) //nolint:gosec // the command under test
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.endpoint = "unix://" + path
+	t.Cleanup(func() {
+		select {
+		case <-p.ended: // the test ended it
+		default:
+			if err := p.Stop(); err != nil {
+				t.Error(err)
+			}
+		}
+		if t.Failed() {
+			t.Logf("locksidecar %s printed:\n%s", strings.Join(args, " "), p.Output())
+		}
+	})
+	deadline := time.After(startTimeout)
+	for {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			_ = conn.Close()
+			return p
+		}
+		select {
+		case <-p.ended:
+			t.Fatalf("locksidecar %s ended: %v; it printed:\n%s", strings.Join(args, " "), p.err, p.Output())
+		case <-deadline:
+			t.Fatalf("locksidecar %s does not listen at %s; it printed:\n%s", strings.Join(args, " "), path, p.Output())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Python is the interpreter in which the example package is installed.
+func Python(t testing.TB) string {
+	t.Helper()
+	return prepared(t, "LOCKSIDECAR_TEST_PYTHON", "examples/python/.venv/bin/python", "make python-setup")
+}
+
+// Node is the interpreter of JavaScript.
+func Node(t testing.TB) string {
+	t.Helper()
+	prepared(t, "LOCKSIDECAR_TEST_NODE_APP", "examples/node/dist/hold.js", "make node-setup")
+	path, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatalf("node is needed: %v; install it by: apt-get install nodejs npm", err)
+	}
+	return path
+}
+
+// ToolsDir holds the tools that the snippets of the documents use.
+func ToolsDir(t testing.TB) string {
+	t.Helper()
+	return filepath.Dir(prepared(t, "LOCKSIDECAR_TEST_GRPCURL", "build/tools/grpcurl", "make tools"))
+}
+
+// prepared is a file of the repository that a make target makes, or the one
+// that the variable names.
+func prepared(t testing.TB, variable, file, target string) string {
+	t.Helper()
+	path := os.Getenv(variable)
+	if path == "" {
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = filepath.Join(strings.TrimSpace(string(out)), file)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v; make it by: %s", err, target)
+	}
+	return path
+}
