@@ -1,0 +1,110 @@
+package socket
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+)
+
+// errBroken is the cause of what ends because its connection did.
+var errBroken = errors.New("connection is broken")
+
+// conn is an accepted connection. It notes that it broke before any reader or
+// writer learns it, so that a stream which was cancelled can be told from one
+// whose connection is gone: the transport cancels both.
+type conn struct {
+	net.Conn
+	peer  Peer
+	quota *quota
+	life  *life
+	// refused: the peer has too many connections.
+	refused bool
+	// sniffed was read to find out the protocol and is read again.
+	sniffed []byte
+	closed  func()
+
+	mu        sync.Mutex
+	broken    bool
+	nextID    int
+	followers map[int]func()
+	closing   sync.Once
+}
+
+// Read reads what was sniffed first.
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.sniffed) > 0 {
+		n := copy(p, c.sniffed)
+		if c.sniffed = c.sniffed[n:]; len(c.sniffed) == 0 {
+			c.sniffed = nil
+		}
+		return n, nil
+	}
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.noteError(err)
+	}
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.noteError(err)
+	}
+	return n, err
+}
+
+// noteError takes every error but an expired deadline for the end.
+func (c *conn) noteError(err error) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.breaks()
+	}
+}
+
+// Close also tells the followers.
+func (c *conn) Close() error {
+	c.breaks()
+	err := net.ErrClosed
+	c.closing.Do(func() {
+		err = c.Conn.Close()
+		c.life.release()
+		c.closed()
+	})
+	return err
+}
+
+// breaks tells the followers, once, before it returns.
+func (c *conn) breaks() {
+	c.mu.Lock()
+	c.broken = true
+	followers := c.followers
+	c.followers = nil
+	c.mu.Unlock()
+	for _, f := range followers {
+		f()
+	}
+}
+
+// follow calls f when the connection breaks, at once if it is broken, until
+// unfollow.
+func (c *conn) follow(f func()) (unfollow func()) {
+	c.mu.Lock()
+	if c.broken {
+		c.mu.Unlock()
+		f()
+		return func() {}
+	}
+	defer c.mu.Unlock()
+	if c.followers == nil {
+		c.followers = make(map[int]func())
+	}
+	c.nextID++
+	id := c.nextID
+	c.followers[id] = f
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.followers, id)
+	}
+}

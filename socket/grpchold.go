@@ -1,0 +1,133 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/renew"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+// renewalsKey is the request metadata (over HTTP, the header) by which a client
+// asks to be told of each renewal.
+const renewalsKey = "locksidecar-renewals"
+
+// flushTimeout bounds how long the last events may take to go out.
+const flushTimeout = time.Second
+
+type holdStream = grpc.BidiStreamingServer[lockpb.HoldRequest, lockpb.HoldResponse]
+
+// Hold runs one stream: a goroutine reads the requests, another sends the
+// events, and this one waits for the end and decides what it means.
+func (g lockService) Hold(stream holdStream) error {
+	s, c := g.s, connOf(stream.Context())
+	// The first cause counts: a broken connection tells its followers before
+	// the transport cancels the streams, and a cancelled stream ends before its
+	// connection does.
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	defer c.follow(func() { cancel(errBroken) })()
+
+	h := s.openHold(c, asksRenewals(metadata.ValueFromIncomingContext(ctx, renewalsKey)))
+	received := make(chan error, 1)
+	sent := make(chan struct{})
+	last := make(chan struct{})
+	s.running.Go(func() { received <- h.receive(ctx, stream) })
+	s.running.Go(func() {
+		defer close(sent)
+		h.send(last, stream)
+	})
+	finish := func(cause, result error) error {
+		h.end(cause)
+		close(last)
+		timer := time.NewTimer(flushTimeout)
+		defer timer.Stop()
+		select {
+		case <-sent:
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		return result
+	}
+	select {
+	case <-ctx.Done():
+		h.end(context.Cause(ctx))
+		close(last)
+		return s.explain(context.Canceled).status()
+	case <-c.life.over():
+		h.end(errBroken)
+		close(last)
+		return s.explain(context.Canceled).status()
+	case err := <-received:
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+			h.end(err)
+			close(last)
+			return s.explain(context.Canceled).status()
+		}
+		// Bytes that are no request: whoever sent them did not ask for an end.
+		return finish(errCut, err)
+	case <-h.outbox.full:
+		return finish(errCut, s.explain(&limitError{"events that are not read", outboxEvents}).status())
+	case <-h.idle:
+		return finish(nil, nil)
+	case <-s.drain.Done():
+		return finish(nil, s.explain(errDraining).status())
+	}
+}
+
+func asksRenewals(values []string) bool {
+	return len(values) > 0 && values[0] == "1"
+}
+
+// receive passes the requests on until the stream ends. A half-close is not
+// the end.
+func (h *hold) receive(ctx context.Context, stream holdStream) error {
+	for {
+		in, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			h.halfClose()
+			<-stream.Context().Done()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch r := in.GetRequest().(type) {
+		case *lockpb.HoldRequest_Acquire:
+			h.acquire(ctx, r.Acquire)
+		case *lockpb.HoldRequest_Release:
+			h.release(r.Release)
+		case *lockpb.HoldRequest_Adopt:
+			h.adopt(ctx, r.Adopt)
+		default:
+			h.fail("", "", &backend.InvalidError{Field: "request", Reason: "is missing", Limits: "acquire, release or adopt"})
+		}
+	}
+}
+
+// send sends the events as they come, until last is closed and none is left or
+// the stream takes no more.
+func (h *hold) send(last <-chan struct{}, stream holdStream) {
+	var events []renew.Event
+	for over := false; !over; {
+		select {
+		case <-h.outbox.ready:
+		case <-last:
+			over = true
+		}
+		for events = h.outbox.take(events); len(events) > 0; events = h.outbox.take(events) {
+			for i := range events {
+				if err := stream.Send(h.response(&events[i])); err != nil {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,263 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/locksidecar/locksidecar/renew"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+// afterlife is how much longer than its longest lease a broken stream's process
+// is watched.
+const afterlife = 5 * time.Second
+
+// phase is where a request of a stream stands, for the limits and to know when
+// nothing is left to tell.
+type phase uint8
+
+const (
+	waiting phase = iota + 1
+	held
+	leaving
+)
+
+// hold is one stream of requests and events: a Hold call, or a :hold request
+// over HTTP. Requests go to a session of the keeper, which answers by events;
+// they wait in the outbox for the stream's sender.
+type hold struct {
+	s       *Server
+	c       *conn
+	session *renew.Session
+	outbox  outbox
+	// renewals: the client asked to be told of each.
+	renewals bool
+	// idle is closed when the client has no more requests and none of its
+	// requests is without its last event.
+	idle chan struct{}
+
+	mu       sync.Mutex
+	requests map[string]phase
+	// others are releases of holds that are not this stream's.
+	others     int
+	longest    time.Duration
+	halfClosed bool
+	ended      bool
+}
+
+func (s *Server) openHold(c *conn, renewals bool) *hold {
+	h := &hold{s: s, c: c, renewals: renewals, idle: make(chan struct{}), requests: make(map[string]phase)}
+	h.outbox.init()
+	h.session = s.o.Sessions.Open(renew.SessionOptions{Notify: h.notify})
+	return h
+}
+
+// acquire passes a request on; events tell the outcome.
+func (h *hold) acquire(ctx context.Context, in *lockpb.AcquireRequest) {
+	req, err := heldRequest(in)
+	if err == nil && h.s.drain.Err() != nil {
+		err = errDraining
+	}
+	if err == nil {
+		err = h.admit(req.RequestID, true)
+	}
+	if err != nil {
+		h.fail(in.GetRequestId(), in.GetLockId(), err)
+		return
+	}
+	h.session.Acquire(ctx, req)
+}
+
+func (h *hold) adopt(ctx context.Context, in *lockpb.AdoptRequest) {
+	req, err := adoptRequest(in)
+	if err == nil {
+		err = h.admit(req.RequestID, false)
+	}
+	if err != nil {
+		h.fail(in.GetRequestId(), in.GetLockId(), err)
+		return
+	}
+	h.session.Adopt(ctx, req)
+}
+
+func (h *hold) release(in *lockpb.ReleaseRequest) {
+	id := in.GetRequestId()
+	h.mu.Lock()
+	switch h.requests[id] {
+	case 0, leaving:
+		h.others++
+	case held:
+		h.requests[id] = leaving
+		h.c.quota.leases.Add(-1)
+	}
+	h.mu.Unlock()
+	h.session.Release(releaseRequest(in))
+}
+
+// fail answers a request that is not passed on.
+func (h *hold) fail(requestID, lockID string, err error) {
+	h.outbox.put(renew.Event{Kind: renew.Failed, RequestID: requestID, LockID: lockID, Err: err})
+}
+
+// admit enters a request, within the limits unless it is exempt from them. A
+// repeated one is entered once.
+func (h *hold) admit(requestID string, limited bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended || h.requests[requestID] != 0 {
+		return nil
+	}
+	if limited {
+		if err := h.c.quota.wait(); err != nil {
+			return err
+		}
+	} else {
+		h.c.quota.waiters.Add(1)
+	}
+	h.requests[requestID] = waiting
+	return nil
+}
+
+// notify takes an event of the session.
+func (h *hold) notify(e renew.Event) {
+	h.mu.Lock()
+	h.account(&e)
+	h.mu.Unlock()
+	if e.Kind != renew.Renewed || h.renewals {
+		h.outbox.put(e)
+	}
+	h.settle()
+}
+
+func (h *hold) account(e *renew.Event) {
+	if h.ended {
+		return
+	}
+	was := h.requests[e.RequestID]
+	switch e.Kind {
+	case renew.Granted:
+		h.longest = max(h.longest, e.Lease.TTL)
+		if was == waiting {
+			h.requests[e.RequestID] = held
+			h.c.quota.answered()
+			h.c.quota.leases.Add(1)
+		}
+	case renew.Lost:
+		h.drop(e.RequestID, was)
+		if was == leaving {
+			h.others++ // the release will be answered too
+		}
+	case renew.Released, renew.Failed:
+		if was == 0 || was == held {
+			// The answer to a release that did not name a request of the stream.
+			if h.others == 0 {
+				return
+			}
+			h.others--
+		}
+		h.drop(e.RequestID, was)
+	}
+}
+
+// drop takes a request out of the count.
+func (h *hold) drop(requestID string, was phase) {
+	switch was {
+	case waiting:
+		h.c.quota.answered()
+	case held:
+		h.c.quota.leases.Add(-1)
+	}
+	delete(h.requests, requestID)
+}
+
+// halfClose notes that the client sends no more requests.
+func (h *hold) halfClose() {
+	h.mu.Lock()
+	h.halfClosed = true
+	h.mu.Unlock()
+	h.settle()
+}
+
+// settle closes idle when nothing can happen any more.
+func (h *hold) settle() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.halfClosed && !h.ended && len(h.requests) == 0 && h.others == 0 {
+		select {
+		case <-h.idle:
+		default:
+			close(h.idle)
+		}
+	}
+}
+
+// errCut is the cause of a stream that the sidecar cut off.
+var errCut = errors.New("stream was cut off")
+
+// end ends the session by what became of the stream: nil and a cancelled
+// context are the client's wish, a dead process and a broken connection are
+// what they are. A process that dies after its connection broke still counts.
+func (h *hold) end(cause error) {
+	stood := h.close()
+	switch {
+	case h.c.life.isOver():
+		h.session.End(renew.EndDead)
+	case errors.Is(cause, errBroken) || errors.Is(cause, errCut):
+		h.session.End(renew.EndBroken)
+		if stood {
+			h.watch()
+		}
+	default:
+		h.session.End(renew.EndRequested)
+	}
+}
+
+// close gives back what the stream counts, and reports whether it had a lease.
+func (h *hold) close() (stood bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+	for id, was := range h.requests {
+		stood = stood || was != waiting
+		h.drop(id, was)
+	}
+	return stood
+}
+
+// watch waits for the death of a process whose connection broke, for as long
+// as its leases can stand.
+func (h *hold) watch() {
+	over := func() { h.session.End(renew.EndDead) }
+	release := h.c.life.retain(over)
+	if release == nil {
+		if h.c.life.isOver() {
+			over()
+		}
+		return
+	}
+	h.s.mourning.after(h.longest+afterlife, release)
+}
+
+// response is an event as the client gets it, with the time that is left now.
+func (h *hold) response(e *renew.Event) *lockpb.HoldResponse {
+	r := &lockpb.HoldResponse{RequestId: e.RequestID, LockId: e.LockID}
+	switch e.Kind {
+	case renew.Queued:
+		r.Event = &lockpb.HoldResponse_Queued{Queued: &lockpb.Queued{Position: count(e.Position), QueueLength: count(e.QueueLength)}}
+	case renew.Granted:
+		r.Event = &lockpb.HoldResponse_Granted{Granted: leaseMessage(e.Lease, h.s.o.Clock.Now())}
+	case renew.Renewed:
+		r.Event = &lockpb.HoldResponse_Renewed{Renewed: leaseMessage(e.Lease, h.s.o.Clock.Now())}
+	case renew.AtRisk:
+		r.Event = &lockpb.HoldResponse_AtRisk{AtRisk: atRiskMessage(e.Lease, h.s.o.Clock.Now())}
+	case renew.Lost:
+		r.Event = &lockpb.HoldResponse_Lost{Lost: &lockpb.Lost{FencingToken: e.Token, Reason: string(e.Reason)}}
+	case renew.Released:
+		r.Event = &lockpb.HoldResponse_Released{Released: &lockpb.ReleaseResponse{LockId: e.LockID, HoldCount: count(e.HoldCount)}}
+	case renew.Failed:
+		r.Event = &lockpb.HoldResponse_Error{Error: h.s.explain(&requestError{e.Err, e.RequestID}).event()}
+	}
+	return r
+}

@@ -1,0 +1,183 @@
+package socket
+
+import (
+	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/locksidecar/locksidecar/backend"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+func (s *Server) newHTTP() *http.Server {
+	return &http.Server{
+		Handler:           http.HandlerFunc(s.serveHTTP),
+		ReadHeaderTimeout: sniffTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderList,
+		// An answer may be waited for as long as the lock is, and a hold's goes
+		// on for ever: no timeout for writing.
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		// What net/http would log is about clients that misbehave.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+}
+
+// serveHTTP is the HTTP side of every call. Paths are matched as they are: no
+// ServeMux, which would clean them.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	e, err := route(r.Method, r.URL.EscapedPath())
+	if err != nil {
+		s.writeError(w, err)
+		return
+	}
+	if e.method == "" {
+		s.healthz(w)
+		return
+	}
+	c, err := s.authorize(r.Context(), e.method)
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		s.writeError(w, err)
+		return
+	}
+	if e.perLock {
+		if err := backend.ValidLockID(e.lockID); err != nil {
+			s.writeError(w, err)
+			return
+		}
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		s.writeError(w, err)
+		return
+	}
+	if e.method == lockpb.LockService_Hold_FullMethodName {
+		s.serveHold(w, r, c, e.lockID, body)
+		return
+	}
+	out, err := s.call(r, c, e, body)
+	if err != nil {
+		s.writeError(w, err)
+		return
+	}
+	s.writeMessage(w, http.StatusOK, out)
+}
+
+// call decodes a request and makes the call.
+func (s *Server) call(r *http.Request, c *conn, e endpoint, body []byte) (proto.Message, error) {
+	ctx := r.Context()
+	switch e.method {
+	case lockpb.LockService_Acquire_FullMethodName:
+		in := &lockpb.AcquireRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.acquire(ctx, c, in))
+	case lockpb.LockService_Renew_FullMethodName:
+		in := &lockpb.RenewRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.renew(ctx, in))
+	case lockpb.LockService_Release_FullMethodName:
+		in := &lockpb.ReleaseRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.release(ctx, in))
+	case lockpb.AdminService_ForceRelease_FullMethodName:
+		in := &lockpb.ForceReleaseRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.forceRelease(ctx, c, in))
+	case lockpb.LockService_Get_FullMethodName:
+		return message(s.get(ctx, &lockpb.GetRequest{LockId: e.lockID}))
+	case lockpb.AdminService_List_FullMethodName:
+		in, err := listRequest(r.URL.RawQuery)
+		if err != nil {
+			return nil, err
+		}
+		return message(s.list(ctx, in))
+	case lockpb.AdminService_GetStatus_FullMethodName:
+		return s.status(ctx), nil
+	}
+	return nil, errNoPath
+}
+
+// message keeps a nil pointer from becoming a message that is not nil.
+func message[M proto.Message](m M, err error) (proto.Message, error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// decodeFor reads a body and puts the lock id of the URL into it; the body may
+// repeat it, and nothing else.
+func decodeFor(lockID string, body []byte, m proto.Message, field *string) error {
+	if err := decode(body, m); err != nil {
+		return err
+	}
+	if *field != "" && *field != lockID {
+		return &backend.InvalidError{Field: "lock_id", Reason: "is another in the body than in the URL", Limits: "the one of the URL"}
+	}
+	*field = lockID
+	return nil
+}
+
+// listParameters are the query's.
+var listParameters = []string{"prefix", "contended", "page_size", "page_token"}
+
+func listRequest(query string) (*lockpb.ListRequest, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, badRequest("query", "cannot be read", strings.Join(listParameters, ", "))
+	}
+	for name, v := range values {
+		if !slices.Contains(listParameters, name) {
+			return nil, badRequest(name, "is no parameter", strings.Join(listParameters, ", "))
+		}
+		if len(v) > 1 {
+			return nil, badRequest(name, "is given twice", "once")
+		}
+	}
+	in := &lockpb.ListRequest{Prefix: values.Get("prefix"), PageToken: values.Get("page_token")}
+	if v := values.Get("contended"); v != "" {
+		if in.Contended, err = strconv.ParseBool(v); err != nil {
+			return nil, &backend.InvalidError{Field: "contended", Reason: "is neither true nor false", Limits: "true, false"}
+		}
+	}
+	if v := values.Get("page_size"); v != "" {
+		size, err := strconv.ParseUint(v, 10, 16)
+		if err != nil {
+			return nil, &backend.InvalidError{Field: "page_size", Reason: "is no number in range", Limits: "1 to " + strconv.Itoa(backend.MaxPageSize)}
+		}
+		in.PageSize = uint32(size)
+	}
+	return in, nil
+}
+
+// healthz answers whether the sidecar serves.
+func (s *Server) healthz(w http.ResponseWriter) {
+	status := http.StatusOK
+	if serving, _ := s.serving(""); !serving {
+		status = http.StatusServiceUnavailable
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, `{"status":"`+s.health("").String()+"\"}\n")
+}

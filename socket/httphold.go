@@ -1,0 +1,171 @@
+package socket
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/locksidecar/locksidecar/renew"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+// silentTicks is how many keep-alives in a row a client may leave unread: two
+// of 5 s are the 10 s of gRPC's timeout.
+const silentTicks = 2
+
+// serveHold answers :hold with one event a line, until its one lock is lost or
+// released or the client leaves. Between the lines a blank goes out every 5 s,
+// which JSON allows; a client that does not read them is silent, and loses the
+// connection as a silent gRPC client does.
+func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lockID string, body []byte) {
+	acquire, adopt, err := decodeHold(lockID, body)
+	if err != nil {
+		s.writeError(w, err)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer c.follow(func() { cancel(errBroken) })()
+	h := s.openHold(c, r.Header.Get(renewalsKey) == "1")
+	cause := errBroken
+	defer func() { h.end(cause) }()
+	if adopt != nil {
+		h.adopt(ctx, adopt)
+	} else {
+		h.acquire(ctx, acquire)
+	}
+	h.halfClose()
+	out := &eventWriter{s: s, h: h, w: w, rc: http.NewResponseController(w)}
+	defer out.limit(time.Time{}) // the connection may carry further requests
+
+	ticker := time.NewTicker(keepalivePeriod)
+	defer ticker.Stop()
+	silent := 0
+	for {
+		select {
+		case <-h.outbox.ready:
+			if err := out.flush(); err != nil {
+				return
+			}
+		case <-h.idle:
+			if err := out.flush(); err != nil {
+				return
+			}
+			cause = nil
+			return
+		case <-ticker.C:
+			if silent++; unread(c.Conn) <= 0 {
+				silent = 0
+			}
+			if silent >= silentTicks {
+				_ = c.Close()
+				return
+			}
+			if err := out.blank(); err != nil {
+				return
+			}
+		case <-h.outbox.full:
+			_ = c.Close()
+			return
+		case <-c.life.over():
+			return
+		case <-ctx.Done():
+			return
+		case <-s.drain.Done():
+			cause = nil
+			out.put(&renew.Event{Kind: renew.Failed, RequestID: out.requestID, LockID: lockID, Err: errDraining})
+			return
+		}
+	}
+}
+
+// decodeHold reads the body of a :hold: an acquire, or {"adopt": {…}}.
+func decodeHold(lockID string, body []byte) (*lockpb.AcquireRequest, *lockpb.AdoptRequest, error) {
+	var outer map[string]json.RawMessage
+	if json.Unmarshal(body, &outer) == nil && outer["adopt"] != nil {
+		request := &lockpb.HoldRequest{}
+		if err := decode(body, request); err != nil {
+			return nil, nil, err
+		}
+		adopt := request.GetAdopt()
+		if adopt == nil {
+			adopt = &lockpb.AdoptRequest{}
+		}
+		return nil, adopt, decodeFor(lockID, nil, adopt, &adopt.LockId)
+	}
+	acquire := &lockpb.AcquireRequest{}
+	return acquire, nil, decodeFor(lockID, body, acquire, &acquire.LockId)
+}
+
+// eventWriter writes the events of a hold. If the first one is a failure, it
+// decides the status of the answer, as without :hold.
+type eventWriter struct {
+	s         *Server
+	h         *hold
+	w         http.ResponseWriter
+	rc        *http.ResponseController
+	began     bool
+	requestID string
+	events    []renew.Event
+}
+
+// flush writes what waits in the outbox.
+func (o *eventWriter) flush() error {
+	o.limit(time.Now().Add(keepaliveTimeout))
+	for o.events = o.h.outbox.take(o.events); len(o.events) > 0; o.events = o.h.outbox.take(o.events) {
+		for i := range o.events {
+			if err := o.write(&o.events[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return o.rc.Flush()
+}
+
+// put writes one event, as the last one.
+func (o *eventWriter) put(e *renew.Event) {
+	o.limit(time.Now().Add(flushTimeout))
+	if o.write(e) == nil {
+		_ = o.rc.Flush()
+	}
+}
+
+func (o *eventWriter) write(e *renew.Event) error {
+	o.requestID = e.RequestID
+	if !o.began && e.Kind == renew.Failed {
+		o.began = true
+		o.s.writeError(o.w, &requestError{e.Err, e.RequestID})
+		return nil
+	}
+	line, err := encode(o.h.response(e))
+	if err != nil {
+		o.s.log.printf("an event could not be encoded: %v", err)
+		return err
+	}
+	o.begin()
+	_, err = o.w.Write(line)
+	return err
+}
+
+// begin sends the head of the answer.
+func (o *eventWriter) begin() {
+	if !o.began {
+		o.began = true
+		o.w.Header().Set("Content-Type", "application/x-ndjson")
+		o.w.WriteHeader(http.StatusOK)
+	}
+}
+
+// blank writes what JSON ignores.
+func (o *eventWriter) blank() error {
+	o.limit(time.Now().Add(keepaliveTimeout))
+	o.begin()
+	if _, err := o.w.Write([]byte{' '}); err != nil {
+		return err
+	}
+	return o.rc.Flush()
+}
+
+// limit bounds what is written from here on.
+func (o *eventWriter) limit(deadline time.Time) { _ = o.rc.SetWriteDeadline(deadline) }

@@ -1,0 +1,3 @@
+package socket_test
+
+func child(string) int { return 1 }

@@ -1,0 +1,217 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+// ErrServerClosed is what Serve returns after Shutdown.
+var ErrServerClosed = errors.New("server is closed")
+
+// Options configure a Server. Locks and Sessions must be set, the rest may be
+// left out.
+type Options struct {
+	Locks    Locks
+	Sessions Sessions
+	// Status describes the process; nil means an empty description.
+	Status func(context.Context) *lockpb.Status
+	// Ready says of each backend, by name, whether it serves. It must be
+	// cheap. nil means that Locks serves.
+	Ready func() map[string]bool
+	// Authorize refuses a call by an error, which is logged and not told; the
+	// method is the full one of gRPC, also for HTTP. nil allows everything: the
+	// socket's mode is the boundary.
+	Authorize func(p Peer, method string) error
+	// Clock counts valid-until; it must be the store's. nil means
+	// driver.BootClock.
+	Clock  driver.Clock
+	Limits Limits
+	// Logf takes lines for the operator; nil discards them.
+	Logf func(format string, args ...any)
+}
+
+// Server serves the API. Its goroutines end with Shutdown.
+type Server struct {
+	o        Options
+	log      limitedLog
+	quotas   quotas
+	mourning mourning
+	deaths   *deaths
+
+	grpc      *grpc.Server
+	http      *http.Server
+	grpcConns *handover
+	httpConns *handover
+	// drain ends, with errDraining, when the server begins to stop.
+	drain    context.Context
+	stopping context.CancelCauseFunc
+	// accepting counts the loops and connections before the handover, running
+	// everything else.
+	accepting, running sync.WaitGroup
+
+	mu        sync.Mutex
+	started   bool
+	listeners map[net.Listener]struct{}
+	unsniffed map[*conn]struct{}
+}
+
+// New returns a server; Serve starts it.
+func New(o Options) *Server {
+	if o.Status == nil {
+		o.Status = func(context.Context) *lockpb.Status { return &lockpb.Status{} }
+	}
+	if o.Ready == nil {
+		o.Ready = func() map[string]bool { return map[string]bool{o.Locks.Name(): true} }
+	}
+	if o.Clock == nil {
+		o.Clock = driver.BootClock
+	}
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
+	}
+	s := &Server{
+		o: o, grpcConns: newHandover(), httpConns: newHandover(),
+		listeners: make(map[net.Listener]struct{}), unsniffed: make(map[*conn]struct{}),
+	}
+	s.log.logf = o.Logf
+	s.quotas = quotas{limits: o.Limits.withDefaults(), peers: make(map[peerKey]*quota)}
+	s.drain, s.stopping = context.WithCancelCause(context.Background())
+	s.grpc = s.newGRPC()
+	s.http = s.newHTTP()
+	return s
+}
+
+// Serve accepts connections on l until Shutdown, which closes l, and then
+// returns ErrServerClosed. It may be called for several listeners.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.begin(l); err != nil {
+		_ = l.Close()
+		return err
+	}
+	defer s.accepting.Done()
+	pause := time.Duration(0)
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.accepting.Add(1)
+			go s.admit(c)
+		case s.drain.Err() != nil:
+			return ErrServerClosed
+		case acceptAgain(err):
+			// Out of file descriptors, mostly: those who are connected go on.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.log.printf("accept failed, trying again in %v: %v", pause, err)
+			select {
+			case <-time.After(pause):
+			case <-s.drain.Done():
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// begin enters a listener; the first starts the server.
+func (s *Server) begin(l net.Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drain.Err() != nil {
+		return ErrServerClosed
+	}
+	if !s.started {
+		d, err := newDeaths()
+		if err != nil {
+			return err
+		}
+		s.started, s.deaths = true, d
+		s.running.Go(func() { _ = s.grpc.Serve(s.grpcConns) })
+		s.running.Go(func() { _ = s.http.Serve(s.httpConns) })
+	}
+	s.listeners[l] = struct{}{}
+	s.accepting.Add(1)
+	return nil
+}
+
+// admit identifies the peer of a connection, counts it, finds out its protocol
+// and hands it over.
+func (s *Server) admit(raw net.Conn) {
+	defer s.accepting.Done()
+	peer, pidfd := identify(raw)
+	var l *life
+	if pidfd >= 0 {
+		l = s.deaths.watch(pidfd)
+	}
+	mine, over, ok := s.quotas.connect(peer)
+	if !ok {
+		l.release()
+		_ = raw.Close()
+		return
+	}
+	c := &conn{Conn: raw, peer: peer, quota: mine, life: l, refused: over, closed: func() { s.quotas.disconnect(peer) }}
+	if over {
+		s.log.printf("pid %d of uid %d has more than %d connections", peer.PID, peer.UID, s.quotas.limits.Connections)
+		s.mourning.after(refusalTime, func() { _ = c.Close() })
+	}
+	if !s.enter(c) {
+		_ = c.Close()
+		return
+	}
+	http2, err := c.sniff()
+	s.leave(c)
+	to := s.httpConns
+	if http2 {
+		to = s.grpcConns
+	}
+	if err == nil {
+		err = to.give(c)
+	}
+	if err != nil {
+		_ = c.Close()
+	}
+}
+
+// refusalTime is how long a connection beyond the limit is kept to be told so.
+const refusalTime = 5 * time.Second
+
+// enter and leave keep the connections whose protocol is not known yet, so that
+// Shutdown can close them.
+func (s *Server) enter(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drain.Err() != nil {
+		return false
+	}
+	s.unsniffed[c] = struct{}{}
+	return true
+}
+
+func (s *Server) leave(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unsniffed, c)
+}
+
+// explain describes an error for a client, and logs what the client is not
+// told.
+func (s *Server) explain(err error) *answer {
+	a := describe(err, s.o.Locks.Name())
+	switch a.reason.Code {
+	case codes.Unavailable, codes.Unknown, codes.Internal, codes.FailedPrecondition:
+		if !errors.Is(err, errDraining) {
+			s.log.printf("%s: %v", a.info.GetReason(), err)
+		}
+	}
+	return a
+}

@@ -1,0 +1,163 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/renew"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+// Locks is what a Server needs of the portable store; *backend.Store is one.
+type Locks interface {
+	Name() string
+	Acquire(ctx context.Context, req *backend.AcquireRequest) (*backend.Lease, error)
+	Renew(ctx context.Context, req *backend.RenewRequest) (*backend.Lease, error)
+	Leave(ctx context.Context, lockID, requestID string) error
+	Get(ctx context.Context, lockID string) (*driver.Lock, error)
+	List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error)
+	ForceRelease(ctx context.Context, req *backend.ForceReleaseRequest) (*backend.ForceReleaseResult, error)
+}
+
+// Sessions is what a Server needs of the keeper of leases; *renew.Keeper is
+// one. Release is here because it may end a lease that a session holds.
+type Sessions interface {
+	Open(o renew.SessionOptions) *renew.Session
+	Release(ctx context.Context, req *backend.ReleaseRequest) (*driver.ReleaseResult, error)
+}
+
+// undoTimeout bounds the undoing of a grant whose caller has gone.
+const undoTimeout = 5 * time.Second
+
+// The methods below are the calls of the API, the same for both protocols. They
+// return the errors of the layers beneath; describe makes them a client's.
+
+// acquire takes a lease for a caller that renews it itself.
+func (s *Server) acquire(ctx context.Context, c *conn, in *lockpb.AcquireRequest) (*lockpb.Lease, error) {
+	if in.GetMaxHold() != nil {
+		return nil, &backend.InvalidError{Field: "max_hold", Reason: "is set", Limits: "on Hold only: here the caller renews"}
+	}
+	if in.GetLinger() {
+		return nil, &backend.InvalidError{Field: "linger", Reason: "is set", Limits: "on Hold only: here the caller renews"}
+	}
+	req, err := acquireRequest(in)
+	if err != nil {
+		return nil, err
+	}
+	if s.drain.Err() != nil {
+		return nil, errDraining
+	}
+	if err := c.quota.wait(); err != nil {
+		return nil, err
+	}
+	defer c.quota.answered()
+	l, err := s.await(ctx, req)
+	switch {
+	case err == nil && ctx.Err() == nil:
+		return leaseMessage(l, s.o.Clock.Now()), nil
+	case err == nil:
+		s.undo(ctx, l)
+		return nil, context.Cause(ctx)
+	}
+	return nil, &requestError{err, req.RequestID}
+}
+
+// await acquires; when the server begins to stop, the waiting ends.
+func (s *Server) await(ctx context.Context, req *backend.AcquireRequest) (*backend.Lease, error) {
+	if req.Wait == 0 {
+		return s.o.Locks.Acquire(ctx, req)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.drain, func() { cancel(errDraining) })()
+	l, err := s.o.Locks.Acquire(ctx, req)
+	if err != nil && errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errDraining) {
+		return nil, errDraining
+	}
+	return l, err
+}
+
+// undo gives back a grant whose caller has gone.
+func (s *Server) undo(ctx context.Context, l *backend.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := s.o.Locks.Leave(ctx, l.LockID, l.RequestID); err != nil {
+		s.log.printf("a grant of %q whose caller left was not undone, it ends by its TTL: %v", l.LockID, err)
+	}
+}
+
+func (s *Server) renew(ctx context.Context, in *lockpb.RenewRequest) (*lockpb.Lease, error) {
+	req, err := renewRequest(in)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.o.Locks.Renew(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return leaseMessage(l, s.o.Clock.Now()), nil
+}
+
+func (s *Server) release(ctx context.Context, in *lockpb.ReleaseRequest) (*lockpb.ReleaseResponse, error) {
+	if in.GetLeaseId() == "" && in.GetFencingToken() == 0 && in.GetRequestId() != "" {
+		if err := s.o.Locks.Leave(ctx, in.GetLockId(), in.GetRequestId()); err != nil {
+			return nil, err
+		}
+		return &lockpb.ReleaseResponse{LockId: in.GetLockId()}, nil
+	}
+	res, err := s.o.Sessions.Release(ctx, releaseRequest(in))
+	if err != nil {
+		return nil, err
+	}
+	return &lockpb.ReleaseResponse{LockId: in.GetLockId(), HoldCount: count(res.HoldCount)}, nil
+}
+
+func (s *Server) get(ctx context.Context, in *lockpb.GetRequest) (*lockpb.Lock, error) {
+	l, err := s.o.Locks.Get(ctx, in.GetLockId())
+	if err != nil {
+		return nil, err
+	}
+	return lockMessage(l, s.o.Locks.Name()), nil
+}
+
+func (s *Server) list(ctx context.Context, in *lockpb.ListRequest) (*lockpb.ListResponse, error) {
+	page, err := s.o.Locks.List(ctx, &driver.ListRequest{
+		Prefix: in.GetPrefix(), Contended: in.GetContended(),
+		// A greater one is out of range anyway, and must not become negative.
+		PageSize: int(min(in.GetPageSize(), 1<<16)), PageToken: in.GetPageToken(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &lockpb.ListResponse{NextPageToken: page.NextPageToken}
+	for i := range page.Locks {
+		out.Locks = append(out.Locks, lockMessage(&page.Locks[i], s.o.Locks.Name()))
+	}
+	return out, nil
+}
+
+func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceReleaseRequest) (*lockpb.ForceReleaseResponse, error) {
+	if err := checkReason(in.GetReason()); err != nil {
+		return nil, err
+	}
+	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{
+		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.o.Logf("force-release of %q, token %d, immediate %t, by pid %d of uid %d: %q",
+		in.GetLockId(), in.GetFencingToken(), in.GetImmediate(), c.peer.PID, c.peer.UID, in.GetReason())
+	return &lockpb.ForceReleaseResponse{LockId: in.GetLockId(), Holder: holderMessage(&res.Holder), Ended: res.Ended}, nil
+}
+
+func (s *Server) status(ctx context.Context) *lockpb.Status {
+	st := s.o.Status(ctx)
+	if s.drain.Err() != nil {
+		st.Draining = true
+	}
+	return st
+}
