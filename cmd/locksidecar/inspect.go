@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/locksidecar/locksidecar/internal/client"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+func newGet(g *global) *cobra.Command {
+	c := &cobra.Command{Use: "get LOCK", Short: "Show a lock, its holders and waiters", Args: cobra.ExactArgs(1)}
+	return g.connected(c, func(c *cobra.Command, cl *client.Client, args []string) error {
+		ctx, cancel := client.Deadline(c.Context())
+		defer cancel()
+		l, err := cl.Get(ctx, &lockpb.GetRequest{LockId: args[0]})
+		if err != nil {
+			return err
+		}
+		if g.output == "json" {
+			return printJSON(c.OutOrStdout(), l)
+		}
+		if err := table(c.OutOrStdout(), append([][]string{lockHeader}, lockRows(l)...)...); err != nil {
+			return err
+		}
+		for _, w := range l.GetWaiters() {
+			if _, err := fmt.Fprintf(c.OutOrStdout(), "%3d. %s (%s, priority %d)\n", w.GetPosition(), w.GetOwnerId(), mode(w.GetShared()), w.GetPriority()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func newList(g *global) *cobra.Command {
+	var req lockpb.ListRequest
+	c := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List the locks that are held or waited for", Args: cobra.NoArgs}
+	c.Flags().StringVar(&req.Prefix, "prefix", "", "only ids that start with this")
+	c.Flags().BoolVar(&req.Contended, "contended", false, "only locks that have waiters")
+	return g.connected(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
+		all := &lockpb.ListResponse{}
+		for req.PageSize = 1000; ; req.PageToken = all.NextPageToken {
+			ctx, cancel := client.Deadline(c.Context())
+			page, err := cl.List(ctx, &req)
+			cancel()
+			if err != nil {
+				return err
+			}
+			all.Locks, all.NextPageToken = append(all.Locks, page.GetLocks()...), page.GetNextPageToken()
+			if all.NextPageToken == "" {
+				break
+			}
+		}
+		if g.output == "json" {
+			return printJSON(c.OutOrStdout(), all)
+		}
+		rows := [][]string{lockHeader}
+		for _, l := range all.GetLocks() {
+			rows = append(rows, lockRows(l)...)
+		}
+		return table(c.OutOrStdout(), rows...)
+	})
+}
+
+func newForceRelease(g *global) *cobra.Command {
+	var req lockpb.ForceReleaseRequest
+	c := &cobra.Command{
+		Use: "force-release LOCK", Short: "Revoke another's lease", Args: cobra.ExactArgs(1),
+		Long: "Revoke another's lease: it cannot be renewed any more, its holder is told, and the lock passes on\n" +
+			"with the holder's release or when the lease's time is over.",
+		Example: "  locksidecar force-release orders/42 --token 1790000000000000 --reason 'web-1 hangs'",
+	}
+	c.Flags().Int64Var(&req.FencingToken, "token", 0, "the lease's token as get shows it: a lease granted since is not touched")
+	c.Flags().StringVar(&req.Reason, "reason", "", "why")
+	c.Flags().BoolVar(&req.Immediate, "immediate", false, "end the lease at once: until its time is over only the fencing token protects")
+	for _, name := range []string{"token", "reason"} {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag was declared above
+		}
+	}
+	return g.connected(c, func(c *cobra.Command, cl *client.Client, args []string) error {
+		ctx, cancel := client.Deadline(c.Context())
+		defer cancel()
+		req.LockId = args[0]
+		r, err := cl.ForceRelease(ctx, &req)
+		if err != nil {
+			return err
+		}
+		if g.output == "json" {
+			return printJSON(c.OutOrStdout(), r)
+		}
+		what := "revoked the lease of"
+		if r.GetEnded() {
+			what = "ended the lease of"
+		}
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s %s, token %d\n", what, r.GetHolder().GetOwnerId(), r.GetHolder().GetFencingToken())
+		return err
+	})
+}
+
+func newHealth(g *global) *cobra.Command {
+	c := &cobra.Command{Use: "health", Short: "Ask whether the daemon and its backend serve: exit 0, 1 (not serving) or 69 (no daemon)", Args: cobra.NoArgs}
+	return g.connected(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
+		ctx, cancel := client.Deadline(c.Context())
+		defer cancel()
+		r, err := cl.Health.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+		if err != nil {
+			return err
+		}
+		if r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			return &exitError{exitNo, fmt.Errorf("%w: the daemon answers, its backend does not", client.ErrNotServing)}
+		}
+		if g.output == "json" {
+			return printJSON(c.OutOrStdout(), r)
+		}
+		_, err = fmt.Fprintln(c.OutOrStdout(), "serving")
+		return err
+	})
+}

@@ -1,0 +1,63 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/renew"
+)
+
+func TestCountsAcquiresByResult(t *testing.T) {
+	m := New("redis", "v1")
+	for result, err := range map[string]error{
+		resultGranted: nil, resultHeld: &driver.HeldError{}, resultCancelled: context.Canceled,
+		resultUnavailable: fmt.Errorf("acquire: %w", driver.ErrBreakerOpen), resultInvalid: &backend.InvalidError{}, resultError: driver.ErrClosed,
+	} {
+		m.Acquired(backend.AcquireObservation{Shared: true, Wait: time.Millisecond, Err: err, Contended: true})
+		if n := testutil.ToFloat64(m.acquires[true][result]); n != 1 {
+			t.Errorf("%s counted %v times for %v", result, n, err)
+		}
+	}
+	if n := testutil.ToFloat64(m.contended); n != 6 {
+		t.Errorf("%v contended acquires, want 6", n)
+	}
+}
+
+func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
+	m := New("embedded", "v1")
+	m.Lost(renew.ReasonForced)
+	m.Lost(renew.Reason("made up by a caller"))
+	m.Held(1)
+	m.Ready(true)
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil || len(problems) != 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+	w := httptest.NewRecorder()
+	h := m.Serve(func() bool { return false }).Handler
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	text := w.Body.String()
+	for _, name := range []string{Acquires, AcquireWait, ContendedAcquires, Waiters, LeasesHeld, LeasesLost, LeasesExpired, Renewals, BackendReady, BuildInfo} {
+		if !strings.Contains(text, name) {
+			t.Errorf("%s is not served", name)
+		}
+	}
+	if strings.Contains(text, "made up") {
+		t.Error("a caller's text became a label")
+	}
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/": 404, "/debug/pprof/": 404} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != want {
+			t.Errorf("%s answered %d, want %d", path, w.Code, want)
+		}
+	}
+}
