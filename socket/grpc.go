@@ -24,20 +24,21 @@ const (
 	connectionWindow = 1 << 20
 )
 
-// keepalivePeriod and keepaliveTimeout find a peer that does not even answer
-// pings, as a stopped process does; a runtime that is busy for a few seconds
-// answers in time.
-const (
-	keepalivePeriod  = 5 * time.Second
-	keepaliveTimeout = 10 * time.Second
-)
+// pulse finds a peer that does not even answer pings, as a stopped process does.
+type pulse struct {
+	// period is the time between pings, timeout that for the answer.
+	period, timeout time.Duration
+}
+
+// steady is long enough for a runtime that is busy for a few seconds.
+var steady = pulse{period: 5 * time.Second, timeout: 10 * time.Second}
 
 func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(peerCredentials{}),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepalivePeriod, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: s.pulse.period, Timeout: s.pulse.timeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(sniffTimeout),
 		grpc.MaxRecvMsgSize(maxMessage),

@@ -10,10 +10,6 @@ import (
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
-// silentTicks is how many keep-alives in a row a client may leave unread: two
-// of 5 s are the 10 s of gRPC's timeout.
-const silentTicks = 2
-
 // serveHold answers :hold with one event a line, until its one lock is lost or
 // released or the client leaves. Between the lines a blank goes out every 5 s,
 // which JSON allows; a client that does not read them is silent, and loses the
@@ -39,9 +35,9 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 	out := &eventWriter{s: s, h: h, w: w, rc: http.NewResponseController(w)}
 	defer out.limit(time.Time{}) // the connection may carry further requests
 
-	ticker := time.NewTicker(keepalivePeriod)
+	ticker := time.NewTicker(s.pulse.period)
 	defer ticker.Stop()
-	silent := 0
+	var silent time.Duration
 	for {
 		select {
 		case <-h.outbox.ready:
@@ -55,10 +51,10 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 			cause = nil
 			return
 		case <-ticker.C:
-			if silent++; unread(c.Conn) <= 0 {
+			if silent += s.pulse.period; unread(c.Conn) <= 0 {
 				silent = 0
 			}
-			if silent >= silentTicks {
+			if silent >= s.pulse.timeout {
 				_ = c.Close()
 				return
 			}
@@ -112,7 +108,7 @@ type eventWriter struct {
 
 // flush writes what waits in the outbox.
 func (o *eventWriter) flush() error {
-	o.limit(time.Now().Add(keepaliveTimeout))
+	o.limit(time.Now().Add(o.s.pulse.timeout))
 	for o.events = o.h.outbox.take(o.events); len(o.events) > 0; o.events = o.h.outbox.take(o.events) {
 		for i := range o.events {
 			if err := o.write(&o.events[i]); err != nil {
@@ -159,7 +155,7 @@ func (o *eventWriter) begin() {
 
 // blank writes what JSON ignores.
 func (o *eventWriter) blank() error {
-	o.limit(time.Now().Add(keepaliveTimeout))
+	o.limit(time.Now().Add(o.s.pulse.timeout))
 	o.begin()
 	if _, err := o.w.Write([]byte{' '}); err != nil {
 		return err

@@ -43,6 +43,7 @@ type Options struct {
 // Server serves the API. Its goroutines end with Shutdown.
 type Server struct {
 	o        Options
+	pulse    pulse
 	log      limitedLog
 	quotas   quotas
 	mourning mourning
@@ -66,7 +67,9 @@ type Server struct {
 }
 
 // New returns a server; Serve starts it.
-func New(o Options) *Server {
+func New(o Options) *Server { return newServer(o, steady) }
+
+func newServer(o Options, p pulse) *Server {
 	if o.Status == nil {
 		o.Status = func(context.Context) *lockpb.Status { return &lockpb.Status{} }
 	}
@@ -80,7 +83,7 @@ func New(o Options) *Server {
 		o.Logf = func(string, ...any) {}
 	}
 	s := &Server{
-		o: o, grpcConns: newHandover(), httpConns: newHandover(),
+		o: o, pulse: p, grpcConns: newHandover(), httpConns: newHandover(),
 		listeners: make(map[net.Listener]struct{}), unsniffed: make(map[*conn]struct{}),
 	}
 	s.log.logf = o.Logf
