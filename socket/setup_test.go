@@ -39,6 +39,7 @@ const patience = 60 * time.Second
 type sidecar struct {
 	server *socket.Server
 	store  *backend.Store
+	keeper *renew.Keeper
 	path   string
 	served chan error
 }
@@ -46,6 +47,20 @@ type sidecar struct {
 // start serves on a fresh socket. The options may leave out what is the same
 // for every test; wrap, if not nil, stands around the driver.
 func start(t testing.TB, o socket.Options, wrap func(driver.Driver) driver.Driver) *sidecar {
+	t.Helper()
+	return startServer(t, o, wrap, socket.New)
+}
+
+// startImpatient is start with keep-alives that find a silent peer in about
+// two seconds.
+func startImpatient(t testing.TB) *sidecar {
+	t.Helper()
+	return startServer(t, socket.Options{}, nil, func(o socket.Options) *socket.Server {
+		return socket.NewWithPulse(o, time.Second, time.Second)
+	})
+}
+
+func startServer(t testing.TB, o socket.Options, wrap func(driver.Driver) driver.Driver, open func(socket.Options) *socket.Server) *sidecar {
 	t.Helper()
 	var d driver.Driver
 	d, err := embedded.New(embedded.Options{})
@@ -61,7 +76,7 @@ func start(t testing.TB, o socket.Options, wrap func(driver.Driver) driver.Drive
 	if o.Logf == nil {
 		o.Logf = t.Logf
 	}
-	s := &sidecar{server: socket.New(o), store: store, path: filepath.Join(shortDir(t), "run", "api.sock"), served: make(chan error, 1)}
+	s := &sidecar{server: open(o), store: store, keeper: keeper, path: filepath.Join(shortDir(t), "run", "api.sock"), served: make(chan error, 1)}
 	l, err := socket.Listen(s.path, 0o660)
 	if err != nil {
 		t.Fatal(err)
@@ -165,4 +180,14 @@ func (s *sidecar) free(t testing.TB, id string) func() bool {
 
 func seconds(s float64) *durationpb.Duration {
 	return durationpb.New(time.Duration(s * float64(time.Second)))
+}
+
+// listAll is the first page of all locks.
+var listAll = &driver.ListRequest{}
+
+func contextWithCancel(t testing.TB) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(within(t))
+	t.Cleanup(cancel)
+	return ctx, cancel
 }
