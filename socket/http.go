@@ -73,7 +73,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, err)
 		return
 	}
-	s.writeMessage(w, http.StatusOK, out)
+	s.writeMessage(w, http.StatusOK, whole, out)
 }
 
 // call decodes a request and makes the call.

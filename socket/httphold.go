@@ -134,7 +134,7 @@ func (o *eventWriter) write(e *renew.Event) error {
 		o.s.writeError(o.w, &requestError{e.Err, e.RequestID})
 		return nil
 	}
-	line, err := encode(o.h.response(e))
+	line, err := encode(whole, o.h.response(e))
 	if err != nil {
 		o.s.log.printf("an event could not be encoded: %v", err)
 		return err

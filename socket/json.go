@@ -21,14 +21,18 @@ import (
 // bodyTimeout bounds how long the body of a request may take.
 const bodyTimeout = 10 * time.Second
 
-// marshal writes the field names of the proto file, and lists and numbers also
-// when they are empty, so that a free lock shows its holders: none.
-var marshal = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
+// whole writes the field names of the proto file, and lists and numbers also
+// when they are empty, so that a free lock shows its holders: none. brief leaves
+// out what is empty, for errors.
+var (
+	whole = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
+	brief = protojson.MarshalOptions{UseProtoNames: true}
+)
 
 // encode is a message as one line of JSON. Blanks are taken out, because
 // protojson varies them on purpose.
-func encode(m proto.Message) ([]byte, error) {
-	raw, err := marshal.Marshal(m)
+func encode(o protojson.MarshalOptions, m proto.Message) ([]byte, error) {
+	raw, err := o.Marshal(m)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +86,8 @@ func badRequest(field, reason, limits string) error {
 }
 
 // writeMessage answers with a message.
-func (s *Server) writeMessage(w http.ResponseWriter, status int, m proto.Message) {
-	line, err := encode(m)
+func (s *Server) writeMessage(w http.ResponseWriter, status int, o protojson.MarshalOptions, m proto.Message) {
+	line, err := encode(o, m)
 	if err != nil {
 		s.log.printf("an answer could not be encoded: %v", err)
 		http.Error(w, `{"code":13}`, http.StatusInternalServerError)
@@ -100,5 +104,5 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 	if a.reason.Retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(a.reason.Retry.Seconds())))
 	}
-	s.writeMessage(w, a.reason.HTTP, a.rpc())
+	s.writeMessage(w, a.reason.HTTP, brief, a.rpc())
 }
