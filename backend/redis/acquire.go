@@ -19,7 +19,7 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 	if err != nil {
 		return nil, err
 	}
-	return s.acquired(req.LockID, reply, c.sent)
+	return s.acquired(req, reply, c.sent)
 }
 
 // AcquireAsync makes one attempt; done is called by the lane.
@@ -38,7 +38,7 @@ func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, do
 			done(nil, err)
 			return
 		}
-		done(s.acquired(req.LockID, reply, c.sent))
+		done(s.acquired(req, reply, c.sent))
 	}}, false)
 }
 
@@ -65,9 +65,16 @@ func flag(b bool) string {
 	return "0"
 }
 
-func (s *Store) acquired(lockID string, reply []any, sent driver.Instant) (*driver.AcquireResult, error) {
-	r := fields(reply)
+func (s *Store) acquired(req *driver.AcquireRequest, reply []any, sent driver.Instant) (*driver.AcquireResult, error) {
+	r, lockID := fields(reply), req.LockID
 	switch r.text(0) {
+	case "granted": // the common case: the rest is as it was asked for
+		expires := r.integer(2)
+		return &driver.AcquireResult{Lease: &driver.Lease{
+			LockID: lockID, OwnerID: req.OwnerID, Token: r.integer(1), Shared: req.Shared, Holds: []string{req.RequestID}, Attach: 1,
+			TTL: max(req.TTL, s.o.MinTTL), Remaining: time.Duration(expires-r.integer(3)) * time.Microsecond, Origin: sent,
+			ExpiresAt: time.UnixMicro(expires), Metadata: req.Metadata,
+		}}, nil
 	case "lease":
 		l, err := s.lease(lockID, r, sent)
 		if err != nil {

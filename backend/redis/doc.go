@@ -15,6 +15,7 @@
 //	<prefix>:{<shard>}:q:<lock id>   the queue
 //	<prefix>:{<shard>}:w:<lock id>   the waiters
 //	<prefix>:{<shard>}:d:<lock id>   the deadlines of their places
+//	<prefix>:{<shard>}:e:<lock id>   the latest ends of its holds
 //	<prefix>:{<shard>}:i             the busy locks of the shard
 //
 // The shard is three hexadecimal digits of a hash of the lock id. It stands

@@ -94,7 +94,7 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, do
 }
 
 func (s *Store) releaseArgs(req *driver.ReleaseRequest) []any {
-	return []any{string(req.Key), req.Token, req.Attach, req.RequestID, s.inbox}
+	return []any{string(req.Key), req.Token, req.Attach, req.RequestID, s.inbox, requestHash(req.RequestID)}
 }
 
 func (s *Store) released(req *driver.ReleaseRequest, reply []any) (*driver.ReleaseResult, error) {

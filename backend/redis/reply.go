@@ -36,9 +36,16 @@ func (f fields) text(i int) string {
 	return s
 }
 
-func (f fields) integer(i int) int64 { return integer(f.text(i)) }
+func (f fields) integer(i int) int64 {
+	if i < len(f) {
+		if n, ok := f[i].(int64); ok {
+			return n
+		}
+	}
+	return 0
+}
 
-// integer reads a number that a script wrote by its int().
+// integer reads a number inside text, which a script wrote by its int().
 func integer(s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {

@@ -6,6 +6,15 @@ import (
 	"encoding/hex"
 )
 
+//go:embed lua/ends.lua
+var endsLua string
+
+//go:embed lua/free.lua
+var freeLua string
+
+//go:embed lua/last.lua
+var lastLua string
+
 //go:embed lua/record.lua
 var recordLua string
 
@@ -30,19 +39,20 @@ var inspectLua string
 // script is a Lua script and its SHA-1.
 type script struct{ text, sha string }
 
-// The scripts. What a script may drop stands before the record's text.
+// The scripts. What a script may drop, and its common case, stand before the
+// record's text.
 var (
-	acquireScript = newScript(true, true, acquireLua)
-	prolongScript = newScript(false, true, prolongLua)
-	releaseScript = newScript(false, true, releaseLua)
-	leaveScript   = newScript(false, true, leaveLua)
-	evictScript   = newScript(true, true, evictLua)
-	inspectScript = newScript(false, false, inspectLua)
+	acquireScript = newScript(true, true, freeLua, acquireLua)
+	prolongScript = newScript(false, true, "", prolongLua)
+	releaseScript = newScript(false, true, lastLua, releaseLua)
+	leaveScript   = newScript(false, true, "", leaveLua)
+	evictScript   = newScript(true, true, "", evictLua)
+	inspectScript = newScript(false, false, "", inspectLua)
 )
 
-func newScript(evicts, prunes bool, body string) *script {
+func newScript(evicts, prunes bool, common, body string) *script {
 	literal := map[bool]string{true: "true", false: "false"}
-	text := "local evicts, prunes = " + literal[evicts] + ", " + literal[prunes] + "\n" + recordLua + body
+	text := endsLua + common + "local evicts, prunes = " + literal[evicts] + ", " + literal[prunes] + "\n" + recordLua + body
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
 	return &script{text, hex.EncodeToString(sum[:])}
 }

@@ -135,8 +135,8 @@ func (s *Store) shardPrefix(shard int) string {
 // args are those of EVALSHA for a script on a lock.
 func (s *Store) args(sc *script, lockID string, argv []any) []any {
 	p := s.shardPrefix(shardOf(lockID))
-	all := make([]any, 0, 10+len(argv))
-	all = append(all, "evalsha", sc.sha, 5, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i",
+	all := make([]any, 0, 11+len(argv))
+	all = append(all, "evalsha", sc.sha, 6, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i", p+"e:"+lockID,
 		lockID, s.o.Retention.Microseconds())
 	return append(all, argv...)
 }

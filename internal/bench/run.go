@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -30,7 +31,7 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			return err
 		}
-		defer r.Stop()
+		defer func() { _ = r.Stop() }()
 		o.backend = r.URL()
 	}
 	self, err := os.Executable()
@@ -49,7 +50,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer stopEcho()
 	lockClient, stopLock, err := start(ctx, filepath.Join(dir, "api.sock"), func(path string) *exec.Cmd {
-		return exec.CommandContext(ctx, daemon, "serve", "--backend", o.backend, "--socket", path)
+		return exec.CommandContext(ctx, daemon, "serve", "--backend", o.backend, "--socket", path, "--limit-leases", strconv.Itoa(o.held+1000))
 	})
 	if err != nil {
 		return err

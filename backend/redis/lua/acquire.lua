@@ -16,17 +16,17 @@ if h then
   return lease(h)
 end
 
-local at = string.find(ends, ARGV[4], 1, true)
-if at then
+local over = redis.call('HGET', KEYS[6], ARGV[4])
+if over then
   save()
-  return {'lost', cause_of(string.sub(ends, at + 80, at + 80))}
+  return {'lost', cause_of(string.sub(over, 57, 57))}
 end
 
 for _, other in ipairs(holders) do
   if other.owner == owner then
     if ARGV[9] ~= '1' or other.key ~= key or other.shared ~= shared or other.revoked then
       save()
-      return {'held', other.shared ~= shared and 'mode' or 'self', int(qlen), write_holder(other), int(now), evicted}
+      return {'held', other.shared ~= shared and 'mode' or 'self', qlen, write_holder(other), now, evicted}
     end
     other.holds, dirty = other.holds .. request .. '\29', true
     other.ttl = math.max(other.ttl, ttl)
@@ -40,7 +40,7 @@ local placed = qlen > 0 and redis.call('ZSCORE', KEYS[2], request)
 
 local function place()
   local ticket = redis.call('HINCRBY', KEYS[1], 's', 1)
-  redis.call('ZADD', KEYS[2], int((ticket - tonumber(ARGV[11])) * 16 + tonumber(ARGV[12])), request)
+  redis.call('ZADD', KEYS[2], (ticket - ARGV[11]) * 16 + ARGV[12], request)
   redis.call('HSET', KEYS[3], request, int(ticket) .. '\31' .. ARGV[12] .. '\31' .. ARGV[8] .. '\31' .. ARGV[16] .. '\31' .. owner)
   qlen, placed, dirty = qlen + 1, true, true
 end
@@ -88,11 +88,11 @@ end
 if not enqueue then
   if placed then drop_places({request}) end
   save()
-  return {'held', '', int(qlen), holder(), int(now), evicted}
+  return {'held', '', qlen, holder(), now, evicted}
 end
 
 if not placed then place() end
-redis.call('ZADD', KEYS[4], int(now + tonumber(ARGV[13])), request)
+redis.call('ZADD', KEYS[4], now + ARGV[13], request)
 redis.call('HSET', KEYS[3], request, (string.gsub(redis.call('HGET', KEYS[3], request),
   '^(%d+\31%d+\31%d\31)[^\31]*', function(head) return head .. ARGV[16] end)))
 for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], 3600000) end
@@ -106,4 +106,4 @@ if rank > 0 then
   local death = tonumber(redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2])
   retry = math.min(retry, math.max(death - now + 1000, tonumber(ARGV[17]) / 4))
 end
-return {'queued', int(rank + 1), int(qlen), int(math.max(retry, 1000)), holder(), int(now), evicted}
+return {'queued', rank + 1, qlen, math.floor(math.max(retry, 1000)), holder(), now, evicted}

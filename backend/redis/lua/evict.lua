@@ -9,23 +9,21 @@ if not h then
       if tonumber(expired) == token then return {'ended', owner, shared} end
     end
   end
-  local at = string.find(ends, string.format('%016.0f', token), 33, true)
-  while at and (at - 33) % 81 ~= 0 do
-    at = string.find(ends, string.format('%016.0f', token), at + 1, true)
+  for _, e in ipairs(redis.call('HVALS', KEYS[6])) do
+    if tonumber(string.sub(e, 17, 32)) == token then return {'lost', cause_of(string.sub(e, 57, 57))} end
   end
-  if at then return {'lost', cause_of(string.sub(ends, at + 48, at + 48))} end
-  if holders[1] then return {'stale', int(holders[1].token)} end
+  if holders[1] then return {'stale', holders[1].token} end
   return {'lost', 'unknown'}
 end
 if ARGV[4] == 'e' then
   save()
-  return {'held', '', int(qlen), write_holder(h), int(now), evicted}
+  return {'held', '', qlen, write_holder(h), now, evicted}
 end
 tell(h)
 if ARGV[4] == 'r' then
   h.revoked, dirty = true, true
   save()
-  return {'holder', write_holder(h), int(now)}
+  return {'holder', write_holder(h), now}
 end
 end_holds(h, ARGV[4])
 remove(h)

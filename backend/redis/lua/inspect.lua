@@ -8,4 +8,4 @@ for _, request in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
 end
 local blob = ''
 for _, h in ipairs(holders) do blob = blob .. write_holder(h) end
-return {'lock', int(last), int(now), blob, waiting}
+return {'lock', last, now, blob, waiting}

@@ -6,8 +6,8 @@ if qlen > 0 and redis.call('ZSCORE', KEYS[2], ARGV[3]) then
 elseif h then
   drop_hold(h, ARGV[3])
   if h.holds == '\29' and h.inbox ~= ARGV[5] then tell(h) end
-elseif not string.find(ends, ARGV[4], 1, true) then
-  remember(ARGV[4], 0, string.rep('-', 32), 'x')
+elseif redis.call('HEXISTS', KEYS[6], ARGV[4]) == 0 then
+  remember(ARGV[4], 0, string.rep('-', 24), 'x')
 end
 save()
 return {'left'}

@@ -3,26 +3,29 @@
 -- each expiry is reported by the one call that dropped it), and prunes, dead
 -- waiters.
 --
--- KEYS  1 the record (hash)      f format, t last token, s last ticket,
---                                h holders, e ends
+-- KEYS  1 the record (hash)      f format, t last token, s last ticket, h holders
 --       2 the queue (zset)       request id -> order * 16 + priority
 --       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, owner
 --       4 their deadlines (zset) request id -> µs
 --       5 the shard's index (zset) lock id -> when to look at it, µs
+--       6 the latest ends (hash)   hash of the request id -> when (16 digits of
+--                                  µs), token (16), start of the lease's key
+--                                  (24), cause (1)
 -- ARGV  1 the lock id, 2 µs for which the record of a free lock is kept
 --
--- Numbers are exact: µs since 1970 stay below 2^53. They are written with
--- int(), because Lua's tostring of a large number loses digits. Separators are
--- control characters, which no id may contain.
+-- Numbers are exact: µs since 1970 stay below 2^53. Inside text they are written
+-- by int(), because Lua's tostring of a large number loses digits; as arguments
+-- and in replies the server itself writes them exactly. Separators are control
+-- characters, which no id may contain.
 local id, retention = ARGV[1], tonumber(ARGV[2])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
 local function int(n) return string.format('%.0f', n) end
 
-local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h', 'e')
+local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h')
 if rec[1] and tonumber(rec[1]) > 1 then return {'format'} end
-local last, ends = tonumber(rec[2] or 0), rec[4] or ''
+local last = tonumber(rec[2] or 0)
 local qlen = redis.call('ZCARD', KEYS[2])
 -- dirty: the record is to be written; moved: somebody may be grantable now.
 local dirty, moved = false, false
@@ -30,18 +33,18 @@ local evicted = ''
 -- expired holders that this script leaves to the next one that evicts.
 local expired = {}
 
--- An end is 81 bytes: the hash of the request id (32), token (16), the start of
--- the lease's key (32), cause (1). The latest 16 are kept.
+-- remember keeps the end of a hold.
 local function remember(request, token, key, cause)
-  if #ends >= 1296 then ends = string.sub(ends, #ends - 1214) end
-  ends = ends .. request .. string.format('%016.0f', token) .. string.sub(key, 1, 32) .. cause
-  dirty = true
+  redis.call('HSET', KEYS[6], request, string.format('%016.0f%016.0f%s%s', now, token, string.sub(key, 1, 24), cause))
+  redis.call('PEXPIREAT', KEYS[6], math.floor((now + retention) / 1000))
+  if redis.call('HLEN', KEYS[6]) > 48 then trim_ends() end
 end
 
 local function end_holds(h, cause)
   for request in string.gmatch(h.holds, '([^\29]+)') do
     remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, cause)
   end
+  dirty = true
 end
 
 local holders = {}
@@ -75,7 +78,7 @@ local function drop_places(requests)
 end
 
 if prunes and qlen > 0 then
-  local dead = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', int(now))
+  local dead = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now)
   if #dead > 0 then drop_places(dead) end
 end
 
@@ -133,13 +136,13 @@ local function save()
       blob = blob .. write_holder(h)
       if h.expires < look then look = h.expires end
     end
-    redis.call('HSET', KEYS[1], 'f', '1', 't', int(last), 'h', blob, 'e', ends)
-    redis.call('PEXPIREAT', KEYS[1], int((math.max(now, last) + retention) / 1000 + 60000))
+    redis.call('HSET', KEYS[1], 'f', '1', 't', last, 'h', blob)
+    redis.call('PEXPIREAT', KEYS[1], math.floor((math.max(now, last) + retention) / 1000) + 60000)
     for _, h in ipairs(expired) do
       blob, look = blob .. write_holder(h), now
     end
     if blob ~= '' or qlen > 0 then
-      redis.call('ZADD', KEYS[5], int(look), id)
+      redis.call('ZADD', KEYS[5], look, id)
     else
       redis.call('ZREM', KEYS[5], id)
     end
@@ -148,7 +151,7 @@ local function save()
 end
 
 local function lease(h)
-  return {'lease', int(h.token), int(h.attach), int(h.expires), int(now), int(h.ttl), h.shared and '1' or '0', h.owner, h.meta, h.holds, evicted}
+  return {'lease', h.token, h.attach, h.expires, now, h.ttl, h.shared and '1' or '0', h.owner, h.meta, h.holds, evicted}
 end
 
 local function holder() return holders[1] and write_holder(holders[1]) or '' end
@@ -167,15 +170,18 @@ local function find(key, token, attach)
     return h
   end
   for _, other in ipairs(holders) do
-    if other.key == key then return nil, {'stale', int(other.token)} end
+    if other.key == key then return nil, {'stale', other.token} end
   end
   for _, other in ipairs(expired) do
     if other.token == token and other.key == key then return nil, {'lost', 'expired'} end
   end
-  local at = string.find(ends, string.format('%016.0f', token) .. string.sub(key, 1, 32), 1, true)
-  if at then
-    local code = string.sub(ends, at + 48, at + 48)
-    return nil, {'lost', cause_of(code)}, code == 'x'
+  local prefix = string.format('%016.0f', token) .. string.sub(key, 1, 24)
+  local all = redis.call('HVALS', KEYS[6])
+  for _, e in ipairs(all) do
+    if string.sub(e, 17, 56) == prefix then
+      local code = string.sub(e, 57, 57)
+      return nil, {'lost', cause_of(code)}, code == 'x'
+    end
   end
   return nil, {'lost', 'unknown'}
 end
@@ -185,6 +191,7 @@ local function drop_hold(h, request)
   local from, to = string.find(h.holds, '\29' .. request .. '\29', 1, true)
   if not from then return end
   remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, 'x')
+  dirty = true
   h.holds = string.sub(h.holds, 1, from) .. string.sub(h.holds, to + 1)
   if h.holds == '\29' then remove(h) end
 end

@@ -1,9 +1,9 @@
 -- Ends one hold.
--- ARGV  3 key, 4 token, 5 attach number or 0, 6 request id or '', 7 inbox
+-- ARGV  3 key, 4 token, 5 attach number or 0, 6 request id or '', 7 inbox, 8 the request id's hash
 local h, answer, released = find(ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]))
 if not h then
   save()
-  if released then return {'released', '0'} end
+  if released then return {'released', 0} end
   return answer
 end
 local request = ARGV[6]
@@ -19,4 +19,4 @@ local left = count_holds(h)
 -- The releaser's own sidecar knows; another one that renews the lease is told.
 if left == 0 and ARGV[5] == '0' and h.inbox ~= ARGV[7] then tell(h) end
 save()
-return {'released', int(left)}
+return {'released', left}
