@@ -122,7 +122,13 @@ func (d *daemon) serve(ctx context.Context) error {
 		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
 	}
 	ended := make(chan error, len(parts)+1)
-	go func() { ended <- d.server.Serve(listener) }()
+	go func() {
+		err := d.server.Serve(listener)
+		if errors.Is(err, socket.ErrServerClosed) {
+			err = nil
+		}
+		ended <- err
+	}()
 	for _, part := range parts {
 		go func() { ended <- part(ctx) }()
 	}

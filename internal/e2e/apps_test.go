@@ -81,24 +81,29 @@ func startApp(t *testing.T, language, endpoint string, args ...string) *app {
 	return a
 }
 
-// expect returns the next event of the kind, past any others.
+// next returns the next event.
+func (a *app) next(t *testing.T) event {
+	t.Helper()
+	select {
+	case e, open := <-a.events:
+		if !open {
+			t.Fatal("the program ended before its next event")
+		}
+		return e
+	case <-time.After(patience):
+		t.Fatalf("no event within %v", patience)
+	}
+	return event{}
+}
+
+// expect returns the next event, which must be of the kind.
 func (a *app) expect(t *testing.T, kind string) event {
 	t.Helper()
-	deadline := time.After(patience)
-	for {
-		select {
-		case e, open := <-a.events:
-			if !open {
-				t.Fatalf("the program ended before %q", kind)
-			}
-			if e.Event == kind {
-				return e
-			}
-			t.Logf("event %+v", e)
-		case <-deadline:
-			t.Fatalf("no %q within %v", kind, patience)
-		}
+	e := a.next(t)
+	if e.Event != kind {
+		t.Fatalf("event %+v, want %q", e, kind)
 	}
+	return e
 }
 
 // finish waits for the end of a program that ends by itself.
