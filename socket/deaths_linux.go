@@ -16,7 +16,7 @@ type deaths struct {
 
 	mu     sync.Mutex
 	nextID uint64
-	// mourned counts the references beyond a connection.
+	// mourned counts the mourners.
 	mourned int
 	lives   map[uint64]*life
 }

@@ -8,6 +8,7 @@ import "sync"
 type deaths struct {
 	mu      sync.Mutex
 	mourned int
+	nextID  uint64
 }
 
 func newDeaths() (*deaths, error) { return &deaths{}, nil }

@@ -43,6 +43,7 @@ func (g lockService) Hold(stream holdStream) error {
 		defer close(sent)
 		h.send(last, stream)
 	})
+	// finish lets what was told go out before the result.
 	finish := func(cause, result error) error {
 		h.end(cause)
 		close(last)
@@ -52,29 +53,34 @@ func (g lockService) Hold(stream holdStream) error {
 		case <-sent:
 		case <-ctx.Done():
 		case <-timer.C:
+			_ = c.Close()
 		}
 		return result
 	}
+	// leave does not: nobody listens.
+	leave := func(cause error) error {
+		h.end(cause)
+		close(last)
+		return s.explain(context.Canceled).status()
+	}
 	select {
 	case <-ctx.Done():
-		h.end(context.Cause(ctx))
-		close(last)
-		return s.explain(context.Canceled).status()
-	case <-c.life.over():
-		h.end(errBroken)
-		close(last)
-		return s.explain(context.Canceled).status()
+		return leave(context.Cause(ctx))
+	case <-h.life.over():
+		return leave(errBroken)
 	case err := <-received:
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-			h.end(err)
-			close(last)
-			return s.explain(context.Canceled).status()
+		if stream.Context().Err() != nil {
+			// The reader may see the end before it has come down to ctx.
+			<-ctx.Done()
+			return leave(context.Cause(ctx))
 		}
 		// Bytes that are no request: whoever sent them did not ask for an end.
 		return finish(errCut, err)
 	case <-h.outbox.full:
-		return finish(errCut, s.explain(&limitError{"events that are not read", outboxEvents}).status())
+		// The stream's own end would wait behind what is not read.
+		s.log.printf("pid %d of uid %d does not read its events: connection closed", c.peer.PID, c.peer.UID)
+		_ = c.Close()
+		return leave(errCut)
 	case <-h.idle:
 		return finish(nil, nil)
 	case <-s.drain.Done():

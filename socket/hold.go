@@ -20,6 +20,8 @@ type phase uint8
 
 const (
 	waiting phase = iota + 1
+	// adopting is exempt from the limit of those who wait.
+	adopting
 	held
 	leaving
 )
@@ -31,7 +33,10 @@ type hold struct {
 	s       *Server
 	c       *conn
 	session *renew.Session
-	outbox  outbox
+	// life is the stream's own reference to the process: the connection's ends
+	// with the connection.
+	life   *life
+	outbox outbox
 	// renewals: the client asked to be told of each.
 	renewals bool
 	// idle is closed when the client has no more requests and none of its
@@ -48,7 +53,7 @@ type hold struct {
 }
 
 func (s *Server) openHold(c *conn, renewals bool) *hold {
-	h := &hold{s: s, c: c, renewals: renewals, idle: make(chan struct{}), requests: make(map[string]phase)}
+	h := &hold{s: s, c: c, renewals: renewals, idle: make(chan struct{}), life: c.life.keep(), requests: make(map[string]phase)}
 	h.outbox.init()
 	h.session = s.o.Sessions.Open(renew.SessionOptions{Notify: h.notify})
 	return h
@@ -61,7 +66,7 @@ func (h *hold) acquire(ctx context.Context, in *lockpb.AcquireRequest) {
 		err = errDraining
 	}
 	if err == nil {
-		err = h.admit(req.RequestID, true)
+		err = h.admit(req.RequestID, waiting)
 	}
 	if err != nil {
 		h.fail(in.GetRequestId(), in.GetLockId(), err)
@@ -73,7 +78,7 @@ func (h *hold) acquire(ctx context.Context, in *lockpb.AcquireRequest) {
 func (h *hold) adopt(ctx context.Context, in *lockpb.AdoptRequest) {
 	req, err := adoptRequest(in)
 	if err == nil {
-		err = h.admit(req.RequestID, false)
+		err = h.admit(req.RequestID, adopting)
 	}
 	if err != nil {
 		h.fail(in.GetRequestId(), in.GetLockId(), err)
@@ -101,22 +106,20 @@ func (h *hold) fail(requestID, lockID string, err error) {
 	h.outbox.put(renew.Event{Kind: renew.Failed, RequestID: requestID, LockID: lockID, Err: err})
 }
 
-// admit enters a request, within the limits unless it is exempt from them. A
-// repeated one is entered once.
-func (h *hold) admit(requestID string, limited bool) error {
+// admit enters a request, one that waits within the limits. A repeated one is
+// entered once.
+func (h *hold) admit(requestID string, as phase) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended || h.requests[requestID] != 0 {
 		return nil
 	}
-	if limited {
+	if as == waiting {
 		if err := h.c.quota.wait(); err != nil {
 			return err
 		}
-	} else {
-		h.c.quota.waiters.Add(1)
 	}
-	h.requests[requestID] = waiting
+	h.requests[requestID] = as
 	return nil
 }
 
@@ -139,9 +142,9 @@ func (h *hold) account(e *renew.Event) {
 	switch e.Kind {
 	case renew.Granted:
 		h.longest = max(h.longest, e.Lease.TTL)
-		if was == waiting {
+		if was == waiting || was == adopting {
+			h.drop(e.RequestID, was)
 			h.requests[e.RequestID] = held
-			h.c.quota.answered()
 			h.c.quota.leases.Add(1)
 		}
 	case renew.Lost:
@@ -202,16 +205,18 @@ var errCut = errors.New("stream was cut off")
 func (h *hold) end(cause error) {
 	stood := h.close()
 	switch {
-	case h.c.life.isOver():
+	case h.life.isOver():
 		h.session.End(renew.EndDead)
 	case errors.Is(cause, errBroken) || errors.Is(cause, errCut):
 		h.session.End(renew.EndBroken)
-		if stood {
+		if stood && h.life != nil {
 			h.watch()
+			return
 		}
 	default:
 		h.session.End(renew.EndRequested)
 	}
+	h.life.release()
 }
 
 // close gives back what the stream counts, and reports whether it had a lease.
@@ -220,7 +225,7 @@ func (h *hold) close() (stood bool) {
 	defer h.mu.Unlock()
 	h.ended = true
 	for id, was := range h.requests {
-		stood = stood || was != waiting
+		stood = stood || was == held || was == leaving
 		h.drop(id, was)
 	}
 	return stood
@@ -229,15 +234,11 @@ func (h *hold) close() (stood bool) {
 // watch waits for the death of a process whose connection broke, for as long
 // as its leases can stand.
 func (h *hold) watch() {
-	over := func() { h.session.End(renew.EndDead) }
-	release := h.c.life.retain(over)
-	if release == nil {
-		if h.c.life.isOver() {
-			over()
-		}
-		return
-	}
-	h.s.mourning.after(h.longest+afterlife, release)
+	forgo := h.life.mourn(func() { h.session.End(renew.EndDead) })
+	h.s.mourning.after(h.longest+afterlife, func() {
+		forgo()
+		h.life.release()
+	})
 }
 
 // response is an event as the client gets it, with the time that is left now.

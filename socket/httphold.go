@@ -54,7 +54,7 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 			if silent += s.pulse.period; unread(c.Conn) <= 0 {
 				silent = 0
 			}
-			if silent >= s.pulse.timeout {
+			if silent > s.pulse.timeout {
 				_ = c.Close()
 				return
 			}
@@ -64,7 +64,7 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 		case <-h.outbox.full:
 			_ = c.Close()
 			return
-		case <-c.life.over():
+		case <-h.life.over():
 			return
 		case <-ctx.Done():
 			return

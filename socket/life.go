@@ -2,8 +2,8 @@ package socket
 
 import "sync"
 
-// maxMourned bounds the processes that are watched although their connection
-// is closed; beyond it a death is not noticed and the lease ends by its TTL.
+// maxMourned bounds how many streams wait for the death of a process whose
+// connection is gone; beyond it a lease ends by its TTL.
 const maxMourned = 4096
 
 // life is a process that is watched. It is watched for as long as somebody has
@@ -18,30 +18,50 @@ type life struct {
 
 	// Guarded by deaths.mu.
 	references int
-	mourners   []func()
+	mourners   map[uint64]func()
 }
 
-// retain keeps the process watched beyond its connection and calls f, once,
-// when it dies. The caller calls release in the end, after which f may still be
-// called while the connection is open. nil: it is not watched, and f not called.
-func (l *life) retain(f func()) (release func()) {
+// keep adds a reference, which release gives back. It returns nil if the process
+// is not watched any more, because its connection has been closed.
+func (l *life) keep() *life {
 	if l == nil {
 		return nil
 	}
-	d := l.deaths
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if l.references == 0 || l.isOver() || d.mourned >= maxMourned {
+	l.deaths.mu.Lock()
+	defer l.deaths.mu.Unlock()
+	if l.references == 0 {
 		return nil
 	}
 	l.references++
+	return l
+}
+
+// mourn calls f, once, when the process dies: at once if it has died, and not
+// after forgo, which is to be called in the end. The caller has a reference.
+func (l *life) mourn(f func()) (forgo func()) {
+	d := l.deaths
+	d.mu.Lock()
+	if l.isOver() {
+		d.mu.Unlock()
+		f()
+		return func() {}
+	}
+	defer d.mu.Unlock()
+	if d.mourned >= maxMourned {
+		return func() {}
+	}
 	d.mourned++
-	l.mourners = append(l.mourners, f)
+	d.nextID++
+	id := d.nextID
+	if l.mourners == nil {
+		l.mourners = make(map[uint64]func())
+	}
+	l.mourners[id] = f
 	return sync.OnceFunc(func() {
 		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.mourned--
-		d.mu.Unlock()
-		l.release()
+		delete(l.mourners, id)
 	})
 }
 
@@ -53,7 +73,6 @@ func (l *life) release() {
 	l.deaths.mu.Lock()
 	defer l.deaths.mu.Unlock()
 	if l.references--; l.references == 0 {
-		l.mourners = nil
 		l.deaths.forget(l)
 	}
 }

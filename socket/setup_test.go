@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds each wait for something that must come.
-const patience = 60 * time.Second
+const patience = 50 * time.Second
 
 // sidecar is a server over the embedded driver.
 type sidecar struct {
