@@ -191,3 +191,10 @@ func contextWithCancel(t testing.TB) (context.Context, context.CancelFunc) {
 	t.Cleanup(cancel)
 	return ctx, cancel
 }
+
+// force ends a lease at once.
+func (s *sidecar) force(t testing.TB, id string, token int64) error {
+	t.Helper()
+	_, err := s.store.ForceRelease(within(t), &backend.ForceReleaseRequest{LockID: id, Token: token, Immediate: true})
+	return err
+}
