@@ -97,6 +97,9 @@ func (a *answer) held(e *driver.HeldError) {
 	a.text = e.Error()
 	a.set("queue_length", strconv.Itoa(e.QueueLength))
 	a.set("held_by_self", strconv.FormatBool(e.BySelf))
+	if e.OtherMode {
+		a.set("other_mode", "true")
+	}
 	if e.Holder != nil {
 		a.set("holder", e.Holder.OwnerID)
 		a.set("remaining", e.Holder.Remaining.Round(time.Millisecond).String())

@@ -56,7 +56,7 @@ var rows = []row{
 	{driver.ErrHeld, Reason{
 		Name: "LOCK_HELD", Code: codes.Aborted, HTTP: http.StatusConflict,
 		Meaning:  "the lock is held, or others wait for it; also when a bounded wait ran out",
-		Metadata: []string{"holder", "remaining", "queue_length", "held_by_self"},
+		Metadata: []string{"holder", "remaining", "queue_length", "held_by_self", "other_mode"},
 	}},
 	{driver.ErrLost, Reason{
 		Name: "LEASE_LOST", Code: codes.Aborted, HTTP: http.StatusConflict,

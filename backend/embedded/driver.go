@@ -36,6 +36,9 @@ func New(o Options) (*Driver, error) {
 	return m.Open(), nil
 }
 
+// Another opens one more driver on the same memory.
+func (d *Driver) Another() driver.Driver { return d.m.Open() }
+
 // OpenURL opens "embedded:". A path is refused, because this version keeps the
 // locks in memory only.
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {

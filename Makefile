@@ -1,0 +1,89 @@
+# locksidecar: make help lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TOOLS := build/tools
+PYTHON := examples/python/.venv
+NODE := examples/node
+PROTO := socket/lockpb/locksidecar/v1/lock.proto
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
+
+build: ## build the daemon and its commands into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/locksidecar
+
+test: setup ## install what is missing and run every test, with the race detector
+	go vet ./...
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	go test -race -timeout 25m ./... -json > "$$log" || failed=1; \
+	go run ./internal/testreport < "$$log"; \
+	[ -z "$${failed:-}" ]
+
+race: test ## the same: the tests always run with the race detector
+
+conformance: setup conformance-embedded conformance-redis ## certify the drivers, directly and through a socket
+
+conformance-embedded: ## certify the embedded driver
+	go run ./cmd/locksidecar conformance --backend embedded:
+
+conformance-redis: ## certify the Redis driver, on a server of its own
+	go test -count=1 -run 'TestRedis' -v ./conformance
+
+bench: setup ## compare the sidecar with a bare echo and with the store, in one run
+	go run ./internal/bench
+
+fuzz-short: ## fuzz each parser for a few seconds
+	go test -run '^$$' -fuzz FuzzValidLockID -fuzztime 10s ./backend
+
+lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go mod tidy -diff
+	$(TOOLS)/golangci-lint run ./...
+	cd socket/lockpb && ../../$(TOOLS)/buf lint
+
+generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTHON)/.done $(NODE)/node_modules/.done ## generate the stubs from lock.proto
+	cd socket/lockpb && PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
+	$(PYTHON)/bin/python -m grpc_tools.protoc -I socket/lockpb --python_out=examples/python --pyi_out=examples/python --grpc_python_out=examples/python $(PROTO)
+	$(PYTHON)/bin/python -m grpc_tools.protoc -I socket/lockpb --plugin=protoc-gen-ts_proto=$(NODE)/node_modules/.bin/protoc-gen-ts_proto \
+	  --ts_proto_out=$(NODE)/src/gen --ts_proto_opt=outputServices=grpc-js,esModuleInterop=true,forceLong=bigint,importSuffix=.js,snakeToCamel=false,useDate=false,env=node,oneof=unions-value,outputJsonMethods=false,outputPartialMethods=true $(PROTO)
+
+generate-check: generate ## fail if generated code is not current
+	git diff --exit-code -- socket/lockpb examples/python/locksidecar/v1 $(NODE)/src/gen
+
+docs-check: setup ## run the snippets of the documents
+	go test -count=1 -run 'TestSnippets|TestErrorTable' ./internal/e2e
+
+setup: system python-setup node-setup tools ## install what the tests need
+
+system: ## programs of the system
+	@internal/tools/system
+
+python-setup: $(PYTHON)/.done ## the Python example's environment
+
+$(PYTHON)/.done: examples/python/requirements.txt examples/python/requirements-dev.txt
+	python3 -m venv $(PYTHON)
+	$(PYTHON)/bin/pip install -q --disable-pip-version-check -r examples/python/requirements-dev.txt
+	touch $@
+
+node-setup: $(NODE)/dist/hold.js ## the Node example, compiled
+
+$(NODE)/node_modules/.done: $(NODE)/package.json $(NODE)/package-lock.json
+	cd $(NODE) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(shell find $(NODE)/src -name '*.ts')
+	cd $(NODE) && npm run --silent build
+	touch $@
+
+tools: $(TOOLS)/grpcurl ## the tools that the tests call
+
+$(TOOLS)/%: internal/tools/versions
+	internal/tools/install $*
+
+clean: ## remove what was built in the tree
+	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
+
+.PHONY: help build test race conformance conformance-embedded conformance-redis bench fuzz-short lint generate generate-check docs-check setup system python-setup node-setup tools clean

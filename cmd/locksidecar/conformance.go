@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/spf13/cobra"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/conformance"
+	"github.com/locksidecar/locksidecar/conformance/remote"
+	"github.com/locksidecar/locksidecar/internal/app"
+	"github.com/locksidecar/locksidecar/internal/client"
+)
+
+func newConformance() *cobra.Command {
+	var backendURL, endpoint, output, filter string
+	var o conformance.Options
+	c := &cobra.Command{
+		Use: "conformance", Short: "Certify a backend, or a running sidecar: exit 0 (all guarantees hold), 1 (some do not) or 2 (could not run)",
+		Args: cobra.NoArgs,
+		Example: "  locksidecar conformance --backend redis://127.0.0.1:6379\n" +
+			"  locksidecar conformance --endpoint unix:///run/locksidecar/api.sock -o junit",
+	}
+	f := c.Flags()
+	f.StringVar(&backendURL, "backend", "", "backend URL; the cases use locks under conformance/")
+	f.StringVar(&endpoint, "endpoint", "", "the socket of a running sidecar, unix:///path")
+	f.StringVarP(&output, "output", "o", "table", "table, json or junit")
+	f.StringVar(&filter, "run", "", "only cases whose names match this regular expression")
+	f.Uint64Var(&o.Seed, "seed", 0, "names the run's locks (default: drawn)")
+	f.IntVar(&o.Parallel, "parallel", 0, "cases at a time (default 8)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if (backendURL == "") == (endpoint == "") {
+			return usage("want either --backend URL or --endpoint unix:///path")
+		}
+		write := map[string]func(*conformance.Report) error{
+			"table": func(r *conformance.Report) error { _, err := fmt.Fprint(c.OutOrStdout(), r.Table()); return err },
+			"json":  func(r *conformance.Report) error { return r.JSON(c.OutOrStdout()) },
+			"junit": func(r *conformance.Report) error { return r.JUnit(c.OutOrStdout()) },
+		}[output]
+		if write == nil {
+			return usage("output %q: want table, json or junit", output)
+		}
+		if filter != "" {
+			var err error
+			if o.Filter, err = regexp.Compile(filter); err != nil {
+				return usage("--run: %v", err)
+			}
+		}
+		h := remote.Harness(client.Endpoint(endpoint))
+		if backendURL != "" {
+			var err error
+			if h, err = backendHarness(c.Context(), backendURL); err != nil {
+				return &exitError{exitUsage, err}
+			}
+		}
+		report, err := conformance.Run(c.Context(), h, o)
+		if err != nil {
+			return &exitError{exitNotRun, err}
+		}
+		if err := write(report); err != nil {
+			return err
+		}
+		if !report.Green() {
+			return &exitError{exitNo, errors.New("not all declared guarantees hold")}
+		}
+		return nil
+	}
+	return c
+}
+
+// backendHarness opens drivers of a URL. What lives in memory is one store for
+// all of them only within one driver, so further openers share the first.
+func backendHarness(ctx context.Context, url string) (conformance.Harness, error) {
+	first, err := app.OpenDriver(ctx, url, driver.Env{})
+	if err != nil {
+		return conformance.Harness{}, err
+	}
+	if o, ok := first.(interface{ Another() driver.Driver }); ok {
+		return conformance.Harness{Open: func(context.Context) (driver.Driver, error) { return o.Another(), nil }}, nil
+	}
+	return conformance.Harness{Open: func(ctx context.Context) (driver.Driver, error) {
+		return app.OpenDriver(ctx, url, driver.Env{})
+	}}, first.Close()
+}

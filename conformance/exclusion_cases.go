@@ -1,0 +1,110 @@
+package conformance
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// here marks each case of a list with the file that it stands in.
+func here(file string, cases []Case) []Case {
+	for i := range cases {
+		cases[i].source = file
+	}
+	return cases
+}
+
+func exclusionCases() []Case {
+	return here("exclusion_cases.go", []Case{
+		{Name: "Exclusion/FreeLockIsGrantedAtOnce", Guarantee: "A free lock is granted at the first attempt, also right after its release, ten times over.",
+			Run: func(t *T) {
+				for range 10 {
+					t.Release(t.D, t.Must(t.D, t.Request(t.Lock("a"), "one")))
+				}
+			}},
+		{Name: "Exclusion/SecondOwnerIsRefused", Guarantee: "While a lease stands, another owner's attempt is refused and told who holds the lock and for how long.",
+			Run: func(t *T) {
+				other := t.Open()
+				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				held := t.Refused(other, t.Request(t.Lock("a"), "two"))
+				if held.Holder == nil || held.Holder.OwnerID != "one" || held.Holder.Remaining <= 0 || held.Holder.Remaining > g.TTL || held.BySelf {
+					t.Errorf("refused by %+v, want the holder and its time", held)
+				}
+			}},
+		{Name: "Exclusion/LocksAreIndependent", Guarantee: "Ids that differ in any byte are different locks.",
+			Run: func(t *T) {
+				for i, id := range []string{"a", "A", "a/b", "a:b", "{a}", "{a}b", "a%2Fb", "a%252Fb", "a.b", "a+b", "a=b", "a@b", "a~b", "l:a", "q:a", "i", strings.Repeat("n", 100)} {
+					t.Must(t.D, t.Request(t.Lock(id), fmt.Sprint("owner ", i)))
+				}
+			}},
+		{Name: "Exclusion/HundredContendersCountExactly", Guarantee: "Among 100 contenders on several drivers, a counter without atomicity of its own ends exact.",
+			Run: func(t *T) {
+				const contenders, openers = 100, 4
+				var drivers []driver.Driver
+				for range openers {
+					drivers = append(drivers, t.Open())
+				}
+				var inside atomic.Int32
+				counter := 0
+				var wg sync.WaitGroup
+				var once sync.Once
+				for i := range contenders {
+					wg.Go(func() {
+						defer func() {
+							if recover() != nil {
+								once.Do(func() { t.Errorf("contender %d gave up", i) })
+							}
+						}()
+						d := drivers[i%openers]
+						g := t.Await(d, t.Request(t.Lock("a"), fmt.Sprint("owner ", i), ttl(10*time.Second+t.TTL())))
+						if inside.Add(1) != 1 {
+							t.Errorf("two holders at once")
+						}
+						counter++ // guarded by the lock alone
+						inside.Add(-1)
+						t.Release(d, g)
+					})
+				}
+				wg.Wait()
+				if counter != contenders {
+					t.Errorf("the counter is %d after %d increments", counter, contenders)
+				}
+			}},
+		{Name: "Exclusion/ManyLocksAtOnce", Guarantee: "Many locks used by many workers at once keep exact totals each.",
+			Run: func(t *T) {
+				const workers, locks, rounds = 8, 2, 25
+				totals := make([]int, locks)
+				var wg sync.WaitGroup
+				for w := range workers {
+					wg.Go(func() {
+						defer func() { _ = recover() }() // the failure is recorded
+						for range rounds {
+							for l := range locks {
+								g := t.Await(t.D, t.Request(t.Lock(fmt.Sprint(l)), fmt.Sprint("worker ", w), ttl(10*time.Second+t.TTL())))
+								totals[l]++
+								t.Release(t.D, g)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				for l, n := range totals {
+					if n != workers*rounds {
+						t.Errorf("lock %d was counted %d times, want %d", l, n, workers*rounds)
+					}
+				}
+			}},
+		{Name: "Exclusion/TryLeavesNoPlace", Guarantee: "A refused attempt that did not ask for a place leaves none.",
+			Run: func(t *T) {
+				t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				t.Refused(t.D, t.Request(t.Lock("a"), "two"))
+				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 0 {
+					t.Errorf("waiters %+v", l.Waiters)
+				}
+			}},
+	})
+}

@@ -1,0 +1,179 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// Options configure a run. The zero value is usable.
+type Options struct {
+	// Seed names the run's lock ids; 0 draws one.
+	Seed uint64
+	// Filter selects cases by name; nil means all.
+	Filter *regexp.Regexp
+	// Parallel is how many cases run at a time; 0 means 8: most of a run is
+	// waiting for leases to expire.
+	Parallel int
+}
+
+const (
+	defaultParallel = 8
+	// watchdog bounds a case.
+	watchdog = time.Minute
+)
+
+// ErrNotRun is the error of a run that could not start: it proves nothing.
+var ErrNotRun = errors.New("the suite could not run")
+
+// Run runs the cases and reports. It fails with ErrNotRun, without a report, if
+// the store does not answer.
+func Run(ctx context.Context, h Harness, o Options) (*Report, error) {
+	if h.Clock == nil {
+		h.Clock = driver.BootClock
+	}
+	if o.Seed == 0 {
+		o.Seed = rand.Uint64()
+	}
+	if o.Parallel == 0 {
+		o.Parallel = defaultParallel
+	}
+	d, err := h.Open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open: %w", ErrNotRun, err)
+	}
+	defer func() { _ = d.Close() }()
+	if err := d.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("%w: the store does not answer: %w", ErrNotRun, err)
+	}
+	report := &Report{Seed: o.Seed, Capabilities: d.Capabilities(), Started: time.Now().UTC()}
+	if h.TTL = max(h.TTL, report.Capabilities.MinTTL); h.Server != nil {
+		report.Server = h.Server(ctx)
+	}
+	run := runner{h: h, o: o, caps: report.Capabilities}
+	report.Results = run.all(ctx)
+	report.Duration = time.Since(report.Started)
+	return report, nil
+}
+
+type runner struct {
+	h    Harness
+	o    Options
+	caps driver.Capabilities
+}
+
+// all runs the cases that may run beside others first, then the rest.
+func (r *runner) all(ctx context.Context) []Result {
+	var cases []Case
+	for _, c := range Cases() {
+		if r.o.Filter == nil || r.o.Filter.MatchString(c.Name) {
+			cases = append(cases, c)
+		}
+	}
+	results := make([]Result, len(cases))
+	slots := make(chan struct{}, r.o.Parallel)
+	var wg sync.WaitGroup
+	for _, alone := range []bool{false, true} {
+		for i, c := range cases {
+			if c.Alone != alone {
+				continue
+			}
+			if alone {
+				results[i] = r.one(ctx, i, c)
+				continue
+			}
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				results[i] = r.one(ctx, i, c)
+			})
+		}
+		wg.Wait()
+	}
+	return results
+}
+
+// one runs a case under the watchdog.
+func (r *runner) one(ctx context.Context, i int, c Case) Result {
+	res := Result{Name: c.Name, Guarantee: c.Guarantee, Source: c.source}
+	if res.Reason = r.h.lacking(c, r.caps); res.Reason != "" {
+		res.Outcome = Skipped
+		return res
+	}
+	ctx, cancel := context.WithTimeout(ctx, watchdog)
+	defer cancel()
+	t := &T{
+		ctx: ctx, h: r.h, caps: r.caps, grants: make(map[string]map[int64]string),
+		prefix: "conformance/" + strconv.FormatUint(r.o.Seed, 36) + "-" + strconv.Itoa(i),
+	}
+	start := time.Now()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer t.end()
+		t.D = t.Open()
+		c.Run(t)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(watchdog + 5*time.Second):
+		stacks := make([]byte, 1<<20)
+		t.Errorf("the case hangs; goroutines:\n%s", stacks[:runtime.Stack(stacks, true)])
+	}
+	res.Duration = time.Since(start)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	res.Outcome, res.Log = Passed, t.failure
+	if len(t.failure) > 0 {
+		res.Outcome = Failed
+	}
+	return res
+}
+
+// end closes what a case opened, and takes its abort or panic.
+func (t *T) end() {
+	if p := recover(); p != nil {
+		if _, aborted := p.(abort); !aborted {
+			t.Errorf("panic: %v", p)
+		}
+	}
+	t.mu.Lock()
+	opened := t.opened
+	t.mu.Unlock()
+	for _, d := range opened {
+		if err := d.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}
+}
+
+// Test runs the suite as tests, one for each case that ran, and logs the table.
+// A run that cannot start fails.
+func Test(t *testing.T, h Harness, o Options) *Report {
+	t.Helper()
+	report, err := Run(t.Context(), h, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, res := range report.Results {
+		if res.Outcome == Skipped {
+			continue // it stands in the table with its reason
+		}
+		t.Run(res.Name, func(t *testing.T) {
+			if res.Outcome == Failed {
+				t.Error(res.explain())
+			}
+		})
+	}
+	t.Logf("seed %d\n%s", report.Seed, report.Table())
+	return report
+}

@@ -1,0 +1,232 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// patience bounds each wait for something that must come.
+const patience = 20 * time.Second
+
+// T is what a case works with: drivers on the store, ids that no other case
+// uses, and a way to fail.
+type T struct {
+	ctx    context.Context
+	h      Harness
+	caps   driver.Capabilities
+	prefix string
+	serial atomic.Int64
+	// D is the case's first driver.
+	D driver.Driver
+
+	mu      sync.Mutex
+	failure []string
+	opened  []driver.Driver
+	grants  map[string]map[int64]string // lock -> token -> request id
+}
+
+// abort ends a case by panicking with it.
+type abort struct{}
+
+// Errorf records a failure.
+func (t *T) Errorf(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	where := ""
+	for skip := 1; skip < 8; skip++ {
+		if _, file, line, ok := runtime.Caller(skip); ok && strings.HasSuffix(file, "_cases.go") {
+			where = fmt.Sprintf("%s:%d: ", file[strings.LastIndex(file, "/")+1:], line)
+			break
+		}
+	}
+	t.failure = append(t.failure, where+fmt.Sprintf(format, args...))
+}
+
+// Fatalf records a failure and ends the case.
+func (t *T) Fatalf(format string, args ...any) {
+	t.Errorf(format, args...)
+	panic(abort{})
+}
+
+// Open opens one more driver on the store.
+func (t *T) Open() driver.Driver {
+	d, err := t.h.Open(t.ctx)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.opened = append(t.opened, d)
+	return d
+}
+
+// Lock is an id of the case's own.
+func (t *T) Lock(name string) string { return t.prefix + "/" + name }
+
+func (t *T) unique(what string) string {
+	return fmt.Sprintf("%s-%s-%d", what, t.prefix[strings.LastIndex(t.prefix, "/")+1:], t.serial.Add(1))
+}
+
+// TTL is the lease time of the cases.
+func (t *T) TTL() time.Duration { return t.h.TTL }
+
+func (t *T) now() driver.Instant { return t.h.Clock.Now() }
+
+// option changes a request.
+type option func(*driver.AcquireRequest)
+
+func shared(r *driver.AcquireRequest)  { r.Shared = true }
+func enqueue(r *driver.AcquireRequest) { r.Enqueue = true }
+func ttl(d time.Duration) option       { return func(r *driver.AcquireRequest) { r.TTL = d } }
+func priority(p int) option            { return func(r *driver.AcquireRequest) { r.Priority = p } }
+func floor(token int64) option         { return func(r *driver.AcquireRequest) { r.TokenFloor = token } }
+func placeTTL(d time.Duration) option  { return func(r *driver.AcquireRequest) { r.PlaceTTL = d } }
+
+// Request is a new acquire by the owner.
+func (t *T) Request(lock, owner string, o ...option) *driver.AcquireRequest {
+	id := t.unique("request")
+	r := &driver.AcquireRequest{
+		LockID: lock, OwnerID: owner, RequestID: id, Key: driver.KeyOf(id), TTL: t.h.TTL, PlaceTTL: patience,
+	}
+	for _, f := range o {
+		f(r)
+	}
+	return r
+}
+
+// grant is a lease with what proves it.
+type grant struct {
+	*driver.Lease
+	req *driver.AcquireRequest
+}
+
+func (g *grant) ref() driver.LeaseRef {
+	return driver.LeaseRef{LockID: g.LockID, Key: g.req.Key, Token: g.Token, Attach: g.Attach}
+}
+
+// attempt sends a request once and keeps account of its grant: no two requests
+// share a token.
+func (t *T) attempt(d driver.Driver, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	res, err := d.Acquire(t.ctx, r)
+	if err == nil && res.Lease != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.grants[r.LockID] == nil {
+			t.grants[r.LockID] = make(map[int64]string)
+		}
+		holder := res.Lease.Holds[0]
+		if other, ok := t.grants[r.LockID][res.Lease.Token]; ok && other != holder {
+			t.failure = append(t.failure, fmt.Sprintf("token %d of %q was granted twice", res.Lease.Token, r.LockID))
+		}
+		t.grants[r.LockID][res.Lease.Token] = holder
+	}
+	return res, err
+}
+
+// Must acquires at once.
+func (t *T) Must(d driver.Driver, r *driver.AcquireRequest) *grant {
+	res, err := t.attempt(d, r)
+	if err != nil {
+		t.Fatalf("acquire by %s: %v, want a grant", r.OwnerID, err)
+	}
+	if res.Lease == nil {
+		t.Fatalf("acquire by %s was queued at %d, want a grant", r.OwnerID, res.Position)
+	}
+	return &grant{res.Lease, r}
+}
+
+// Queue takes a place that is not granted.
+func (t *T) Queue(d driver.Driver, r *driver.AcquireRequest) *driver.AcquireResult {
+	r.Enqueue = true
+	res, err := t.attempt(d, r)
+	if err != nil {
+		t.Fatalf("queueing %s: %v", r.OwnerID, err)
+	}
+	if res.Lease != nil {
+		t.Fatalf("%s was granted, want a place in the queue", r.OwnerID)
+	}
+	return res
+}
+
+// Await repeats an acquire, as a sidecar does, until it is granted.
+func (t *T) Await(d driver.Driver, r *driver.AcquireRequest) *grant {
+	r.Enqueue = true
+	deadline := t.now().Add(patience)
+	for {
+		res, err := t.attempt(d, r)
+		if err != nil {
+			t.Fatalf("waiting acquire by %s: %v", r.OwnerID, err)
+		}
+		if res.Lease != nil {
+			return &grant{res.Lease, r}
+		}
+		if t.now() > deadline {
+			t.Fatalf("%s was not granted within %v", r.OwnerID, patience)
+		}
+		t.pause(min(res.RetryAfter, 20*time.Millisecond))
+	}
+}
+
+// Refused acquires and wants a HeldError.
+func (t *T) Refused(d driver.Driver, r *driver.AcquireRequest) *driver.HeldError {
+	res, err := t.attempt(d, r)
+	var held *driver.HeldError
+	if !errors.As(err, &held) {
+		t.Fatalf("acquire by %s: %+v, %v; want it refused as held", r.OwnerID, res, err)
+	}
+	return held
+}
+
+// Release gives a lease back.
+func (t *T) Release(d driver.Driver, g *grant) {
+	if _, err := d.Release(t.ctx, &driver.ReleaseRequest{LeaseRef: g.ref(), RequestID: g.req.RequestID}); err != nil {
+		t.Fatalf("release by %s: %v", g.OwnerID, err)
+	}
+}
+
+// Renew prolongs a lease.
+func (t *T) Renew(d driver.Driver, g *grant) (*driver.Lease, error) {
+	return d.Renew(t.ctx, &driver.RenewRequest{LeaseRef: g.ref(), TTL: g.req.TTL})
+}
+
+// Inspect reads a lock.
+func (t *T) Inspect(d driver.Driver, lock string) *driver.Lock {
+	l, err := d.Inspect(t.ctx, lock)
+	if err != nil {
+		t.Fatalf("inspect: %v", err)
+	}
+	return l
+}
+
+// Lost wants an error with the cause.
+func (t *T) Lost(err error, cause driver.Cause) {
+	var lost *driver.LostError
+	if !errors.As(err, &lost) || lost.Cause != cause {
+		t.Errorf("error %v, want the lease lost: %s", err, cause)
+	}
+}
+
+// pause lets a time pass that belongs to what is tested: a TTL, a place's
+// deadline, the interval of a poll.
+func (t *T) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.ctx.Done():
+		t.Fatalf("the case ran out of time")
+	}
+}
+
+// expire waits until a lease that is not renewed has expired.
+func (t *T) expire(g *grant) {
+	t.pause(g.Origin.Add(g.Remaining+t.caps.Lateness+50*time.Millisecond).Sub(t.now()) + t.h.TTL/20)
+}

@@ -1,0 +1,263 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// line queues requests one after the other behind a holder.
+func (t *T) line(n int, of func(i int) *driver.AcquireRequest) (holder *grant, requests []*driver.AcquireRequest) {
+	holder = t.Must(t.D, t.Request(t.Lock("a"), "holder", ttl(30*time.Second)))
+	for i := range n {
+		r := of(i)
+		if res := t.Queue(t.D, r); res.QueueLength != i+1 {
+			t.Fatalf("waiter %d: queue length %d", i, res.QueueLength)
+		}
+		requests = append(requests, r)
+	}
+	return holder, requests
+}
+
+// serve releases lease after lease and returns the owners in the order of
+// their grants. Everybody asks each time, the last ones first.
+func (t *T) serve(holder *grant, waiting []*driver.AcquireRequest) (order []string) {
+	waiting = slices.Clone(waiting)
+	for len(waiting) > 0 {
+		t.Release(t.D, holder)
+		var next *grant
+		deadline := t.now().Add(patience)
+		for next == nil {
+			for i := len(waiting) - 1; i >= 0; i-- {
+				res, err := t.attempt(t.D, waiting[i])
+				if err != nil {
+					t.Fatalf("waiter %s: %v", waiting[i].OwnerID, err)
+				}
+				if res.Lease != nil {
+					if next != nil {
+						t.Fatalf("%s and %s were granted together", next.OwnerID, waiting[i].OwnerID)
+					}
+					next = &grant{res.Lease, waiting[i]}
+				}
+			}
+			if t.now() > deadline {
+				t.Fatalf("nobody was granted after %v", order)
+			}
+		}
+		order = append(order, next.OwnerID)
+		waiting = slices.DeleteFunc(waiting, func(r *driver.AcquireRequest) bool { return r == next.req })
+		holder = next
+	}
+	t.Release(t.D, holder)
+	return order
+}
+
+func waitingCases() []Case {
+	return here("waiting_cases.go", []Case{
+		{Name: "Waiting/FIFOAmong64", Guarantee: "At equal priority 64 waiters are granted in the order in which they queued.",
+			Run: func(t *T) {
+				holder, requests := t.line(64, func(i int) *driver.AcquireRequest {
+					return t.Request(t.Lock("a"), fmt.Sprintf("%02d", i), ttl(30*time.Second))
+				})
+				if order := t.serve(holder, requests); !slices.IsSorted(order) {
+					t.Errorf("granted in the order %v", order)
+				}
+			}},
+		{Name: "Waiting/NoBarging", Guarantee: "A newcomer never overtakes a living waiter: neither a try nor a waiter of the same priority.",
+			Run: func(t *T) {
+				holder := t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				waiter := t.Request(t.Lock("a"), "waiter")
+				t.Queue(t.D, waiter)
+				t.Release(t.D, holder)
+				t.Refused(t.D, t.Request(t.Lock("a"), "barger"))
+				late := t.Request(t.Lock("a"), "late")
+				t.Queue(t.D, late)
+				t.Await(t.D, waiter)
+			}},
+		{Name: "Waiting/PositionsAreTold", Guarantee: "Position and queue length are right at every step.",
+			Run: func(t *T) {
+				holder, requests := t.line(5, func(i int) *driver.AcquireRequest {
+					return t.Request(t.Lock("a"), fmt.Sprint(i), ttl(30*time.Second))
+				})
+				check := func(want ...string) {
+					l := t.Inspect(t.D, t.Lock("a"))
+					var got []string
+					for i, w := range l.Waiters {
+						got = append(got, w.OwnerID)
+						if w.Position != i+1 {
+							t.Errorf("%s is told the position %d, stands at %d", w.OwnerID, w.Position, i+1)
+						}
+					}
+					if !slices.Equal(got, want) {
+						t.Errorf("the queue is %v, want %v", got, want)
+					}
+				}
+				check("0", "1", "2", "3", "4")
+				t.leave(requests[1])
+				check("0", "2", "3", "4")
+				t.Release(t.D, holder)
+				t.Await(t.D, requests[0])
+				check("2", "3", "4")
+			}},
+		{Name: "Waiting/RepeatKeepsOnePlace", Guarantee: "Repeating a waiting acquire keeps its one place.",
+			Run: func(t *T) {
+				t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				r := t.Request(t.Lock("a"), "waiter")
+				t.Queue(t.D, r)
+				if res := t.Queue(t.D, r); res.Position != 1 || res.QueueLength != 1 {
+					t.Errorf("repeated: %+v, want one place", res)
+				}
+			}},
+		{Name: "Waiting/LeaverLeavesAtOnce", Guarantee: "A waiter that leaves is gone at once, and nobody is granted early for it.",
+			Run: func(t *T) {
+				_, requests := t.line(3, func(i int) *driver.AcquireRequest { return t.Request(t.Lock("a"), fmt.Sprint(i)) })
+				t.leave(requests[0])
+				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 2 || len(l.Holders) != 1 {
+					t.Errorf("after the leave %+v", l)
+				}
+				if res := t.Queue(t.D, requests[1]); res.Position != 1 {
+					t.Errorf("the next one stands at %d", res.Position)
+				}
+			}},
+		{Name: "Waiting/LastTryDropsThePlace", Guarantee: "A waiter whose repeated attempt does not ask for a place any more loses it.", Needs: []Need{NeedPlaces},
+			Run: func(t *T) {
+				_, requests := t.line(1, func(int) *driver.AcquireRequest { return t.Request(t.Lock("a"), "waiter") })
+				requests[0].Enqueue = false
+				t.Refused(t.D, requests[0])
+				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 0 {
+					t.Errorf("waiters %+v", l.Waiters)
+				}
+			}},
+		{Name: "Waiting/DeadWaitersArePassedOverInOneStep", Guarantee: "Waiters whose places ran out do not delay the living, however many they are, and the living keep their order.", Needs: []Need{NeedPlaces},
+			Run: func(t *T) {
+				for _, dead := range []int{1, 10, 50} {
+					lock := t.Lock(fmt.Sprint(dead))
+					holder := t.Must(t.D, t.Request(lock, "holder", ttl(30*time.Second)))
+					for i := range dead {
+						t.Queue(t.D, t.Request(lock, fmt.Sprint("dead ", i), placeTTL(t.TTL())))
+					}
+					first, second := t.Request(lock, "first"), t.Request(lock, "second")
+					t.Queue(t.D, first)
+					t.Queue(t.D, second)
+					t.pause(t.TTL() + 50*time.Millisecond)
+					t.Release(t.D, holder)
+					if res, err := t.attempt(t.D, second); err != nil || res.Lease != nil {
+						t.Errorf("behind %d dead ones the second was answered %+v, %v", dead, res, err)
+					}
+					res, err := t.attempt(t.D, first)
+					if err != nil || res.Lease == nil {
+						t.Errorf("behind %d dead ones the first living waiter was answered %+v, %v; want the grant in one step", dead, res, err)
+					}
+				}
+			}},
+		{Name: "Waiting/MiddleWaiterDies", Guarantee: "A dead waiter in the middle grants nothing before the holder leaves.", Needs: []Need{NeedPlaces},
+			Run: func(t *T) {
+				lock := t.Lock("a")
+				holder := t.Must(t.D, t.Request(lock, "holder", ttl(30*time.Second)))
+				first, third := t.Request(lock, "first"), t.Request(lock, "third")
+				t.Queue(t.D, first)
+				t.Queue(t.D, t.Request(lock, "dead", placeTTL(t.TTL()/2)))
+				t.Queue(t.D, third)
+				t.pause(t.TTL())
+				if res := t.Queue(t.D, third); res.Position != 2 {
+					t.Errorf("the last one stands at %d, want 2", res.Position)
+				}
+				t.Release(t.D, holder)
+				t.Await(t.D, first)
+			}},
+		{Name: "Waiting/PlaceIsKeptByRepeating", Guarantee: "A waiter that repeats in time keeps its place beyond its first deadline.", Needs: []Need{NeedPlaces},
+			Run: func(t *T) {
+				_, requests := t.line(2, func(i int) *driver.AcquireRequest {
+					return t.Request(t.Lock("a"), fmt.Sprint(i), placeTTL(t.TTL()), ttl(30*time.Second))
+				})
+				for range 4 {
+					t.pause(t.TTL() / 2)
+					if res := t.Queue(t.D, requests[0]); res.Position != 1 {
+						t.Fatalf("the first waiter stands at %d", res.Position)
+					}
+				}
+				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 1 {
+					t.Errorf("%d waiters, want the one that repeats", len(l.Waiters))
+				}
+			}},
+		{Name: "Waiting/ExpiredHolderIsFollowedByTheFirst", Guarantee: "When the holder's lease expires, the first waiter is granted by asking again.",
+			Run: func(t *T) {
+				t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				first, second := t.Request(t.Lock("a"), "first"), t.Request(t.Lock("a"), "second")
+				t.Queue(t.D, first)
+				t.Queue(t.D, second)
+				t.Await(t.D, first)
+				t.Queue(t.D, second)
+			}},
+		{Name: "Waiting/PriorityOvertakesABoundedNumber", Guarantee: "A level of priority is a head start of PriorityStep places, no more: the lowest is served.",
+			Run: func(t *T) {
+				const low = driver.PriorityStep + 4
+				holder, requests := t.line(low, func(i int) *driver.AcquireRequest {
+					return t.Request(t.Lock("a"), fmt.Sprintf("low %02d", i), ttl(30*time.Second))
+				})
+				high := t.Request(t.Lock("a"), "high", priority(1), ttl(30*time.Second))
+				t.Queue(t.D, high)
+				order := t.serve(holder, append(requests, high))
+				at := slices.Index(order, "high")
+				if overtaken := low - at; overtaken < driver.PriorityStep-1 || overtaken > driver.PriorityStep {
+					t.Errorf("priority 1 overtook %d of %v", overtaken, order)
+				}
+				order = slices.Delete(order, at, at+1)
+				if !slices.IsSorted(order) {
+					t.Errorf("equal priorities changed their order: %v", order)
+				}
+			}},
+		{Name: "Waiting/HintsReachTheNextWaiter", Guarantee: "Where the driver declares hints, a release wakes the next waiter.", Needs: []Need{NeedWatch},
+			Run: func(t *T) {
+				d := t.Open()
+				hints := make(chan driver.Hint, 64)
+				ctx, cancel := context.WithCancel(t.ctx)
+				defer cancel()
+				ended := make(chan error, 1)
+				go func() {
+					ended <- d.Watch(ctx, func(h driver.Hint) {
+						select {
+						case hints <- h:
+						default:
+						}
+					})
+				}()
+				deadline := time.After(patience)
+				for i := 0; ; i++ { // hints may be lost until the watch stands
+					lock := t.Lock(fmt.Sprint(i))
+					g := t.Must(t.D, t.Request(lock, "holder"))
+					r := t.Request(lock, "waiter")
+					t.Queue(d, r)
+					t.Release(t.D, g)
+					wait := time.After(200 * time.Millisecond)
+				drain:
+					for {
+						select {
+						case h := <-hints:
+							if h.Kind == driver.HintGrantable && h.RequestID == r.RequestID && h.LockID == lock {
+								cancel()
+								if err := <-ended; !errors.Is(err, context.Canceled) {
+									t.Errorf("the watch ended with %v", err)
+								}
+								return
+							}
+						case <-wait:
+							break drain
+						case <-deadline:
+							t.Fatalf("no release was hinted at")
+						}
+					}
+				}
+			}},
+	})
+}
+
+func (t *T) leave(r *driver.AcquireRequest) {
+	if err := t.D.Leave(t.ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: r.RequestID}); err != nil {
+		t.Fatalf("leave: %v", err)
+	}
+}

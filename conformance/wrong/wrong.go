@@ -1,0 +1,218 @@
+// Package wrong holds drivers that each break one guarantee, so that the
+// conformance suite can be seen to catch them. They are of no other use.
+package wrong
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// Driver is a fault, and the case that must catch it.
+type Driver struct {
+	// Name says what is wrong.
+	Name string
+	// Case is the conformance case that fails.
+	Case string
+	// Wrap returns what makes right drivers of one store wrong together.
+	Wrap func() func(driver.Driver) driver.Driver
+}
+
+// Drivers lists the wrong drivers.
+func Drivers() []Driver {
+	each := func(w func(driver.Driver) driver.Driver) func() func(driver.Driver) driver.Driver {
+		return func() func(driver.Driver) driver.Driver { return w }
+	}
+	return []Driver{
+		{"token reused after a release", "Fencing/TokenRisesAfterRelease", func() func(driver.Driver) driver.Driver {
+			first := &firstTokens{tokens: make(map[string]int64)}
+			return func(d driver.Driver) driver.Driver { return &reusesToken{d, first} }
+		}},
+		{"token through a float", "Fencing/FloorIsKeptExactly", each(func(d driver.Driver) driver.Driver { return floatToken{d} })},
+		{"lease expires early", "Expiry/NeverEarly", each(func(d driver.Driver) driver.Driver { return early{d} })},
+		{"renew creates", "Expiry/RenewDoesNotRevive", each(func(d driver.Driver) driver.Driver { return &reviver{Driver: d} })},
+		{"anybody releases", "Identity/OnlyTheKeyProvesTheLease", each(func(d driver.Driver) driver.Driver { return foreignRelease{d} })},
+		{"newcomers barge", "Waiting/NoBarging", each(func(d driver.Driver) driver.Driver { return barging{d} })},
+		{"dead waiters block", "Waiting/DeadWaitersArePassedOverInOneStep", each(func(d driver.Driver) driver.Driver { return immortal{d} })},
+		{"a repeated acquire counts twice", "Idempotence/RepeatedAcquireIsOneHold", each(func(d driver.Driver) driver.Driver { return &doubleCount{Driver: d} })},
+		{"priority starves", "Waiting/PriorityOvertakesABoundedNumber", each(func(d driver.Driver) driver.Driver { return strong{d} })},
+		{"a late release frees the next holder", "Expiry/LateReleaseFreesNobodyElse", each(func(d driver.Driver) driver.Driver { return lateRelease{d} })},
+		{"readers ignore a waiting writer", "Modes/WaitingWriterStopsLaterReaders", each(func(d driver.Driver) driver.Driver { return eagerReader{d} })},
+		{"expiries are reported twice", "Admin/AnExpiryIsReportedOnce", func() func(driver.Driver) driver.Driver {
+			seen := &sync.Map{}
+			return func(d driver.Driver) driver.Driver { return twice{d, seen} }
+		}},
+	}
+}
+
+type firstTokens struct {
+	mu     sync.Mutex
+	tokens map[string]int64
+}
+
+type reusesToken struct {
+	driver.Driver
+	first *firstTokens
+}
+
+func (w *reusesToken) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	res, err := w.Driver.Acquire(ctx, r)
+	if err == nil && res.Lease != nil {
+		w.first.mu.Lock()
+		defer w.first.mu.Unlock()
+		if t, ok := w.first.tokens[r.LockID]; ok {
+			res.Lease.Token = t
+		}
+		w.first.tokens[r.LockID] = res.Lease.Token
+	}
+	return res, err
+}
+
+func (w *reusesToken) Release(ctx context.Context, r *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
+	return &driver.ReleaseResult{}, w.Driver.Leave(ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: r.RequestID})
+}
+
+type floatToken struct{ driver.Driver }
+
+func (w floatToken) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	res, err := w.Driver.Acquire(ctx, r)
+	if err == nil && res.Lease != nil {
+		res.Lease.Token = int64(float32(res.Lease.Token))
+	}
+	return res, err
+}
+
+type early struct{ driver.Driver }
+
+func (w early) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	short := *r
+	short.TTL = r.TTL - r.TTL/5
+	res, err := w.Driver.Acquire(ctx, &short)
+	if err == nil && res.Lease != nil {
+		res.Lease.TTL, res.Lease.Remaining = r.TTL*2, r.TTL*2
+	}
+	return res, err
+}
+
+type reviver struct{ driver.Driver }
+
+func (w *reviver) Renew(ctx context.Context, r *driver.RenewRequest) (*driver.Lease, error) {
+	l, err := w.Driver.Renew(ctx, r)
+	if !errors.Is(err, driver.ErrLost) {
+		return l, err
+	}
+	res, again := w.Driver.Acquire(ctx, &driver.AcquireRequest{
+		LockID: r.LockID, OwnerID: "revived", RequestID: "revived " + string(r.Key), Key: r.Key, TTL: r.TTL, PlaceTTL: time.Second,
+	})
+	if again != nil {
+		return nil, err
+	}
+	return res.Lease, nil
+}
+
+type foreignRelease struct{ driver.Driver }
+
+func (w foreignRelease) Release(ctx context.Context, r *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
+	return &driver.ReleaseResult{}, w.Driver.Leave(ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: r.RequestID})
+}
+
+type barging struct{ driver.Driver }
+
+func (w barging) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	if !r.Enqueue {
+		first := *r
+		first.Priority, first.Enqueue = driver.MaxPriority, true
+		if res, err := w.Driver.Acquire(ctx, &first); err == nil && res.Lease != nil {
+			return res, nil
+		}
+	}
+	return w.Driver.Acquire(ctx, r)
+}
+
+type immortal struct{ driver.Driver }
+
+func (w immortal) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	long := *r
+	long.PlaceTTL = time.Hour
+	return w.Driver.Acquire(ctx, &long)
+}
+
+type doubleCount struct {
+	driver.Driver
+	seen sync.Map
+}
+
+func (w *doubleCount) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	if _, again := w.seen.LoadOrStore(r.RequestID, true); again {
+		second := *r
+		second.RequestID, second.Reentrant = r.RequestID+" again", true
+		return w.Driver.Acquire(ctx, &second)
+	}
+	return w.Driver.Acquire(ctx, r)
+}
+
+type strong struct{ driver.Driver }
+
+func (w strong) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	most := *r
+	if most.Priority > 0 {
+		most.Priority = driver.MaxPriority
+	}
+	return w.Driver.Acquire(ctx, &most)
+}
+
+type lateRelease struct{ driver.Driver }
+
+func (w lateRelease) Release(ctx context.Context, r *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
+	res, err := w.Driver.Release(ctx, r)
+	if errors.Is(err, driver.ErrLost) {
+		if l, ierr := w.Inspect(ctx, r.LockID); ierr == nil && len(l.Holders) > 0 {
+			_, _ = w.Evict(ctx, &driver.EvictRequest{LockID: r.LockID, Token: l.Holders[0].Token, Cause: driver.CauseForced})
+		}
+	}
+	return res, err
+}
+
+type eagerReader struct{ driver.Driver }
+
+func (w eagerReader) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	first := *r
+	if r.Shared {
+		first.Priority, first.Enqueue = driver.MaxPriority, true
+	}
+	return w.Driver.Acquire(ctx, &first)
+}
+
+type twice struct {
+	driver.Driver
+	seen *sync.Map
+}
+
+func (w twice) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	res, err := w.Driver.Acquire(ctx, r)
+	if err != nil {
+		return res, err
+	}
+	for _, e := range res.Evicted {
+		w.seen.Store(r.LockID, e)
+	}
+	if e, ok := w.seen.Load(r.LockID); ok && !slices.ContainsFunc(res.Evicted, func(o driver.Ended) bool { return o == e }) {
+		res.Evicted = append(res.Evicted, e.(driver.Ended))
+	}
+	return res, err
+}
+
+func (w twice) Evict(ctx context.Context, r *driver.EvictRequest) (*driver.Ended, error) {
+	e, err := w.Driver.Evict(ctx, r)
+	if err == nil {
+		w.seen.Store(r.LockID, *e)
+	} else if old, ok := w.seen.Load(r.LockID); ok {
+		ended := old.(driver.Ended)
+		return &ended, nil
+	}
+	return e, err
+}
