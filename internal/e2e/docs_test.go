@@ -75,7 +75,7 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 		"PATH="+filepath.Dir(testenv.Binary(t))+":"+testenv.ToolsDir(t)+":"+os.Getenv("PATH"),
 	)
 	redis := testenv.StartRedisT(t)
-	testenv.Daemon(t, "dev", "--admin=", "--socket", filepath.Join(runtime, "locksidecar", "api.sock"))
+	testenv.Daemon(t, "dev", "--socket", filepath.Join(runtime, "locksidecar", "api.sock"))
 
 	return func(t *testing.T, s snippet) {
 		t.Helper()
