@@ -118,7 +118,7 @@ func (s *Session) background(req *backend.ReleaseRequest) {
 
 // begin enters a request, unless the session has ended or the request is under
 // way already (its answer will come).
-func (s *Session) begin(ctx context.Context, requestID, lockID string) (_ context.Context, p *pending) {
+func (s *Session) begin(ctx context.Context, requestID string) (_ context.Context, p *pending) {
 	s.update(func() {
 		switch {
 		case s.ended != 0:
@@ -137,7 +137,7 @@ func (s *Session) begin(ctx context.Context, requestID, lockID string) (_ contex
 // The request id must be set. The wait ends with ctx.
 func (s *Session) Acquire(ctx context.Context, req *AcquireRequest) {
 	r := req.AcquireRequest
-	ctx, p := s.begin(ctx, r.RequestID, r.LockID)
+	ctx, p := s.begin(ctx, r.RequestID)
 	if p == nil {
 		return
 	}
@@ -175,7 +175,7 @@ func (s *Session) leaseIDFor(r *backend.AcquireRequest) string {
 
 // Adopt attaches the session to a lease that stands. It returns at once.
 func (s *Session) Adopt(ctx context.Context, req *AdoptRequest) {
-	ctx, p := s.begin(ctx, req.RequestID, req.LockID)
+	ctx, p := s.begin(ctx, req.RequestID)
 	if p == nil {
 		return
 	}

@@ -179,7 +179,10 @@ func hold(ctx context.Context, c lockpb.LockServiceClient, n int) (release func(
 			}
 		}
 	}()
-	return func() { cancel(); <-lost }, nil
+	return func() {
+		cancel()
+		_ = <-lost // the stream's end, as wished
+	}, nil
 }
 
 func wait(ctx context.Context, d time.Duration) {
