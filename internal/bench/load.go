@@ -170,18 +170,18 @@ func hold(ctx context.Context, c lockpb.LockServiceClient, n int) (release func(
 		cancel()
 		return nil, err
 	}
-	lost := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		for {
 			if _, err := s.Recv(); err != nil {
-				lost <- err
 				return
 			}
 		}
 	}()
 	return func() {
 		cancel()
-		_ = <-lost // the stream's end, as wished
+		<-ended
 	}, nil
 }
 
