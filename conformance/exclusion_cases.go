@@ -10,16 +10,8 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// here marks each case of a list with the file that it stands in.
-func here(file string, cases []Case) []Case {
-	for i := range cases {
-		cases[i].source = file
-	}
-	return cases
-}
-
 func exclusionCases() []Case {
-	return here("exclusion_cases.go", []Case{
+	return []Case{
 		{Name: "Exclusion/FreeLockIsGrantedAtOnce", Guarantee: "A free lock is granted at the first attempt, also right after its release, ten times over.",
 			Run: func(t *T) {
 				for range 10 {
@@ -106,5 +98,5 @@ func exclusionCases() []Case {
 					t.Errorf("waiters %+v", l.Waiters)
 				}
 			}},
-	})
+	}
 }

@@ -16,7 +16,7 @@ func (t *T) is(err, want error) {
 }
 
 func expiryCases() []Case {
-	return here("expiry_cases.go", []Case{
+	return []Case{
 		{Name: "Expiry/NeverEarly", Guarantee: "No rival is granted before the lease's time, counted from its grant, is over.",
 			Run: func(t *T) {
 				for i := range 10 {
@@ -108,5 +108,5 @@ func expiryCases() []Case {
 					t.Errorf("ttl %v, remaining %v; the smallest is %v", g.TTL, g.Remaining, t.caps.MinTTL)
 				}
 			}},
-	})
+	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func fencingCases() []Case {
-	return here("fencing_cases.go", []Case{
+	return []Case{
 		{Name: "Fencing/TokenRisesAfterRelease", Guarantee: "Each grant's token is greater than every earlier one's of its lock.",
 			Run: func(t *T) {
 				last := int64(0)
@@ -124,5 +124,5 @@ func fencingCases() []Case {
 				_, err := t.D.Renew(t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: t.TTL()})
 				t.is(err, driver.ErrStaleToken)
 			}},
-	})
+	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func identityCases() []Case {
-	return here("identity_cases.go", []Case{
+	return []Case{
 		{Name: "Identity/OnlyTheKeyProvesTheLease", Guarantee: "Who knows owner and token, and not the secret, neither renews nor releases nor adopts.",
 			Run: func(t *T) {
 				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
@@ -78,5 +78,5 @@ func identityCases() []Case {
 					t.Errorf("renewal under the new secret: %v", err)
 				}
 			}},
-	})
+	}
 }

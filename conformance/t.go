@@ -23,6 +23,7 @@ type T struct {
 	h      Harness
 	caps   driver.Capabilities
 	prefix string
+	seed   uint64
 	serial atomic.Int64
 	// D is the case's first driver.
 	D driver.Driver
@@ -31,6 +32,7 @@ type T struct {
 	failure []string
 	opened  []driver.Driver
 	grants  map[string]map[int64]string // lock -> token -> request id
+	locks   map[string]bool
 }
 
 // abort ends a case by panicking with it.
@@ -69,7 +71,17 @@ func (t *T) Open() driver.Driver {
 }
 
 // Lock is an id of the case's own.
-func (t *T) Lock(name string) string { return t.prefix + "/" + name }
+func (t *T) Lock(name string) string {
+	id := t.prefix + "/" + name
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.locks[id] = true
+	return id
+}
+
+// can says whether a need is met on this way to the store, for a case that asks
+// less where it is not.
+func (t *T) can(n Need) bool { return t.h.lacking(Case{Needs: []Need{n}}, t.caps) == "" }
 
 func (t *T) unique(what string) string {
 	return fmt.Sprintf("%s-%s-%d", what, t.prefix[strings.LastIndex(t.prefix, "/")+1:], t.serial.Add(1))
