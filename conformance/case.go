@@ -60,8 +60,8 @@ func (c Case) source() string {
 type Harness struct {
 	// Open opens one more driver on the same store. The suite closes it.
 	Open func(ctx context.Context) (driver.Driver, error)
-	// TTL is the lease time of the cases; 0 means the driver's smallest. The
-	// longer it is, the longer the run and the slower the machine may be.
+	// TTL is the lease time of what the cases let expire; 0 means the driver's
+	// smallest. The longer it is, the longer the run.
 	TTL time.Duration
 	// Clock is what the drivers count by; nil means driver.BootClock.
 	Clock driver.Clock

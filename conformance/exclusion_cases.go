@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -52,7 +51,7 @@ func exclusionCases() []Case {
 							}
 						}()
 						d := drivers[i%openers]
-						g := t.Await(d, t.Request(t.Lock("a"), fmt.Sprint("owner ", i), ttl(10*time.Second+t.TTL())))
+						g := t.Await(d, t.Request(t.Lock("a"), fmt.Sprint("owner ", i)))
 						if inside.Add(1) != 1 {
 							t.Errorf("two holders at once")
 						}
@@ -76,7 +75,7 @@ func exclusionCases() []Case {
 						defer func() { _ = recover() }() // the failure is recorded
 						for range rounds {
 							for l := range locks {
-								g := t.Await(t.D, t.Request(t.Lock(fmt.Sprint(l)), fmt.Sprint("worker ", w), ttl(10*time.Second+t.TTL())))
+								g := t.Await(t.D, t.Request(t.Lock(fmt.Sprint(l)), fmt.Sprint("worker ", w)))
 								totals[l]++
 								t.Release(t.D, g)
 							}

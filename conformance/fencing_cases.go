@@ -23,7 +23,7 @@ func fencingCases() []Case {
 			}},
 		{Name: "Fencing/TokenRisesAfterExpiry", Guarantee: "The token after an expired lease is greater than that lease's.",
 			Run: func(t *T) {
-				first := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				first := t.Must(t.D, t.Request(t.Lock("a"), "one", t.brief))
 				second := t.Await(t.D, t.Request(t.Lock("a"), "two"))
 				if second.Token <= first.Token {
 					t.Errorf("token %d after %d", second.Token, first.Token)

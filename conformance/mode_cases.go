@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -26,7 +25,7 @@ func modeCases() []Case {
 			}},
 		{Name: "Modes/WaitingWriterStopsLaterReaders", Guarantee: "While a writer waits, a later reader is not granted, although readers hold the lock.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
-				reader := t.Must(t.D, t.Request(t.Lock("a"), "reader", shared, ttl(30*time.Second)))
+				reader := t.Must(t.D, t.Request(t.Lock("a"), "reader", shared))
 				writer, late := t.Request(t.Lock("a"), "writer"), t.Request(t.Lock("a"), "late", shared)
 				t.Queue(t.D, writer)
 				t.Queue(t.D, late)
@@ -39,10 +38,10 @@ func modeCases() []Case {
 			}},
 		{Name: "Modes/ReadersAtTheHeadGoTogether", Guarantee: "After a writer, the readers at the head of the queue are granted together, and those behind the next writer are not.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
-				holder := t.Must(t.D, t.Request(t.Lock("a"), "holder", ttl(30*time.Second)))
+				holder := t.Must(t.D, t.Request(t.Lock("a"), "holder"))
 				var readers []*driver.AcquireRequest
 				for i := range 3 {
-					readers = append(readers, t.Request(t.Lock("a"), fmt.Sprint("reader ", i), shared, ttl(30*time.Second)))
+					readers = append(readers, t.Request(t.Lock("a"), fmt.Sprint("reader ", i), shared))
 					t.Queue(t.D, readers[i])
 				}
 				writer, behind := t.Request(t.Lock("a"), "writer"), t.Request(t.Lock("a"), "behind", shared)
@@ -57,18 +56,17 @@ func modeCases() []Case {
 			}},
 		{Name: "Modes/DeadReaderLetsTheWriterIn", Guarantee: "A reader that dies while another renews does not hold the writer up beyond its own TTL.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
-				t.Must(t.D, t.Request(t.Lock("a"), "dead", shared))
+				dead := t.Must(t.D, t.Request(t.Lock("a"), "dead", shared, t.brief))
 				living := t.Must(t.D, t.Request(t.Lock("a"), "living", shared))
 				writer := t.Request(t.Lock("a"), "writer")
 				t.Queue(t.D, writer)
-				for range 4 {
-					t.pause(t.TTL() / 3)
-					if _, err := t.Renew(t.D, living); err != nil {
-						t.Fatalf("renew: %v", err)
-					}
+				t.expire(dead)
+				if _, err := t.Renew(t.D, living); err != nil {
+					t.Fatalf("renew: %v", err)
 				}
+				t.Queue(t.D, writer)
 				t.Release(t.D, living)
-				t.Await(t.D, writer)
+				t.Must(t.D, writer)
 			}},
 		{Name: "Modes/NoUpgrade", Guarantee: "An owner that holds the lock in one mode is refused the other, clearly.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
@@ -76,6 +74,29 @@ func modeCases() []Case {
 				if held := t.Refused(t.D, t.Request(t.Lock("a"), "one", reentrant(g))); !held.BySelf || !held.OtherMode {
 					t.Errorf("refused by %+v, want the other mode of its own", held)
 				}
+			}},
+		{Name: "Modes/NoDowngrade", Guarantee: "An owner that holds the lock exclusively is refused the shared mode, waiting or not, clearly.", Needs: []Need{NeedShared},
+			Run: func(t *T) {
+				t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				for _, r := range []*driver.AcquireRequest{t.Request(t.Lock("a"), "one", shared), t.Request(t.Lock("a"), "one", shared, enqueue)} {
+					if held := t.Refused(t.D, r); !held.BySelf || !held.OtherMode {
+						t.Errorf("refused by %+v, want the other mode of its own", held)
+					}
+				}
+			}},
+		{Name: "Modes/ManyReadersLeaveOneByOne", Guarantee: "The writer waits for the last of many readers, whichever order they leave in.", Needs: []Need{NeedShared},
+			Run: func(t *T) {
+				var readers []*grant
+				for i := range 10 {
+					readers = append(readers, t.Must(t.D, t.Request(t.Lock("a"), fmt.Sprint("reader ", i), shared)))
+				}
+				writer := t.Request(t.Lock("a"), "writer")
+				t.Queue(t.D, writer)
+				for i := range readers {
+					t.Queue(t.D, writer)
+					t.Release(t.D, readers[(i*3)%len(readers)])
+				}
+				t.Await(t.D, writer)
 			}},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -160,8 +161,11 @@ func (t *T) end() {
 	}
 	t.invariants()
 	t.mu.Lock()
-	opened := t.opened
+	opened, last := t.opened, t.last
 	t.mu.Unlock()
+	for _, f := range slices.Backward(last) {
+		f()
+	}
 	for _, d := range opened {
 		if err := d.Close(); err != nil {
 			t.Errorf("close: %v", err)

@@ -1,8 +1,6 @@
 package conformance
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,7 +10,7 @@ import (
 
 // line queues requests one after the other behind a holder.
 func (t *T) line(n int, of func(i int) *driver.AcquireRequest) (holder *grant, requests []*driver.AcquireRequest) {
-	holder = t.Must(t.D, t.Request(t.Lock("a"), "holder", ttl(30*time.Second)))
+	holder = t.Must(t.D, t.Request(t.Lock("a"), "holder"))
 	for i := range n {
 		r := of(i)
 		if res := t.Queue(t.D, r); res.QueueLength != i+1 {
@@ -61,7 +59,7 @@ func waitingCases() []Case {
 		{Name: "Waiting/FIFOAmong64", Guarantee: "At equal priority 64 waiters are granted in the order in which they queued.",
 			Run: func(t *T) {
 				holder, requests := t.line(64, func(i int) *driver.AcquireRequest {
-					return t.Request(t.Lock("a"), fmt.Sprintf("%02d", i), ttl(30*time.Second))
+					return t.Request(t.Lock("a"), fmt.Sprintf("%02d", i))
 				})
 				if order := t.serve(holder, requests); !slices.IsSorted(order) {
 					t.Errorf("granted in the order %v", order)
@@ -81,7 +79,7 @@ func waitingCases() []Case {
 		{Name: "Waiting/PositionsAreTold", Guarantee: "Position and queue length are right at every step.",
 			Run: func(t *T) {
 				holder, requests := t.line(5, func(i int) *driver.AcquireRequest {
-					return t.Request(t.Lock("a"), fmt.Sprint(i), ttl(30*time.Second))
+					return t.Request(t.Lock("a"), fmt.Sprint(i))
 				})
 				check := func(want ...string) {
 					l := t.Inspect(t.D, t.Lock("a"))
@@ -125,7 +123,7 @@ func waitingCases() []Case {
 			}},
 		{Name: "Waiting/ExpiredHolderIsFollowedByTheFirst", Guarantee: "When the holder's lease expires, the first waiter is granted by asking again.",
 			Run: func(t *T) {
-				t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				t.Must(t.D, t.Request(t.Lock("a"), "holder", ttl(max(t.TTL(), 2*time.Second))))
 				first, second := t.Request(t.Lock("a"), "first"), t.Request(t.Lock("a"), "second")
 				t.Queue(t.D, first)
 				t.Queue(t.D, second)
@@ -136,9 +134,9 @@ func waitingCases() []Case {
 			Run: func(t *T) {
 				const low = driver.PriorityStep + 4
 				holder, requests := t.line(low, func(i int) *driver.AcquireRequest {
-					return t.Request(t.Lock("a"), fmt.Sprintf("low %02d", i), ttl(30*time.Second))
+					return t.Request(t.Lock("a"), fmt.Sprintf("low %02d", i))
 				})
-				high := t.Request(t.Lock("a"), "high", priority(1), ttl(30*time.Second))
+				high := t.Request(t.Lock("a"), "high", priority(1))
 				t.Queue(t.D, high)
 				order := t.serve(holder, append(requests, high))
 				at := slices.Index(order, "high")
@@ -153,43 +151,47 @@ func waitingCases() []Case {
 		{Name: "Waiting/HintsReachTheNextWaiter", Guarantee: "Where the driver declares hints, a release wakes the next waiter.", Needs: []Need{NeedWatch},
 			Run: func(t *T) {
 				d := t.Open()
-				hints := make(chan driver.Hint, 64)
-				ctx, cancel := context.WithCancel(t.ctx)
-				defer cancel()
-				ended := make(chan error, 1)
-				go func() {
-					ended <- d.Watch(ctx, func(h driver.Hint) {
-						select {
-						case hints <- h:
-						default:
-						}
-					})
-				}()
-				deadline := time.After(patience)
-				for i := 0; ; i++ { // hints may be lost until the watch stands
-					lock := t.Lock(fmt.Sprint(i))
+				next := t.watch(d)
+				t.hinted(next, func(n int) driver.Hint {
+					lock := t.Lock(fmt.Sprint(n))
 					g := t.Must(t.D, t.Request(lock, "holder"))
 					r := t.Request(lock, "waiter")
 					t.Queue(d, r)
 					t.Release(t.D, g)
-					wait := time.After(200 * time.Millisecond)
-				drain:
-					for {
-						select {
-						case h := <-hints:
-							if h.Kind == driver.HintGrantable && h.RequestID == r.RequestID && h.LockID == lock {
-								cancel()
-								if err := <-ended; !errors.Is(err, context.Canceled) {
-									t.Errorf("the watch ended with %v", err)
-								}
-								return
-							}
-						case <-wait:
-							break drain
-						case <-deadline:
-							t.Fatalf("no release was hinted at")
-						}
+					return driver.Hint{Kind: driver.HintGrantable, LockID: lock, RequestID: r.RequestID}
+				})
+			}},
+		{Name: "Waiting/PollIsEnough", Guarantee: "A waiter that no hint reaches is granted within the declared poll interval by repeating when it was told to.",
+			Run: func(t *T) {
+				holder := t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				r := t.Request(t.Lock("a"), "waiter")
+				res := t.Queue(t.D, r)
+				if res.RetryAfter <= 0 || res.RetryAfter > t.caps.Poll {
+					t.Errorf("told to repeat after %v, the poll interval is %v", res.RetryAfter, t.caps.Poll)
+				}
+				t.Release(t.D, holder)
+				released := t.now()
+				for {
+					t.pause(res.RetryAfter)
+					again, err := t.attempt(t.D, r)
+					if err != nil {
+						t.Fatalf("repeat: %v", err)
 					}
+					late := t.now().Sub(released) - t.caps.Poll
+					if late > 2*time.Second { // a busy machine is not the driver's
+						t.Fatalf("not granted %v after the poll interval", late)
+					}
+					if res = again; res.Lease != nil {
+						return
+					}
+				}
+			}},
+		{Name: "Waiting/RepeatComesBeforeTheDeadline", Guarantee: "A waiter is told to repeat before its place runs out.", Needs: []Need{NeedPlaces},
+			Run: func(t *T) {
+				t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				r := t.Request(t.Lock("a"), "waiter", placeTTL(t.TTL()))
+				if res := t.Queue(t.D, r); res.RetryAfter <= 0 || res.RetryAfter > r.PlaceTTL {
+					t.Errorf("told to repeat after %v, the place lasts %v", res.RetryAfter, r.PlaceTTL)
 				}
 			}},
 	}
