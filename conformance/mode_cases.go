@@ -66,7 +66,7 @@ func modeCases() []Case {
 				}
 				t.Queue(t.D, writer)
 				t.Release(t.D, living)
-				t.Must(t.D, writer)
+				t.Await(t.D, writer)
 			}},
 		{Name: "Modes/NoUpgrade", Guarantee: "An owner that holds the lock in one mode is refused the other, clearly.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
