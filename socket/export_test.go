@@ -9,3 +9,6 @@ func NewWithPulse(o Options, period, timeout time.Duration) *Server {
 
 // VerbOf is the verb of a method, for a test that none is missing.
 func VerbOf(method string) Verb { return verbOf[method] }
+
+// RefusalTime is how long a refused connection is kept.
+const RefusalTime = refusalTime

@@ -192,7 +192,7 @@ func listRequest(query string) (*lockpb.ListRequest, error) {
 	if v := values.Get("page_size"); v != "" {
 		size, err := strconv.ParseUint(v, 10, 16)
 		if err != nil {
-			return nil, &backend.InvalidError{Field: "page_size", Reason: "is no number in range", Limits: "1 to " + strconv.Itoa(backend.MaxPageSize)}
+			return nil, &backend.InvalidError{Field: "page_size", Reason: "is no number in range", Limits: "a whole number from 1"}
 		}
 		in.PageSize = uint32(size)
 	}

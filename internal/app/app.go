@@ -27,6 +27,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/breaker"
 	"github.com/locksidecar/locksidecar/internal/metrics"
+	"github.com/locksidecar/locksidecar/internal/policy"
 	"github.com/locksidecar/locksidecar/renew"
 	"github.com/locksidecar/locksidecar/socket"
 )
@@ -49,8 +50,11 @@ type Options struct {
 	Mode   fs.FileMode
 	// Metrics is the address of the metrics' listener; empty means none.
 	Metrics string
-	// Limits bound each peer.
+	// Limits bound each peer, Sizes the fields of its requests.
 	Limits socket.Limits
+	Sizes  backend.Limits
+	// Policy says who may do what; nil means that the socket's mode does.
+	Policy *policy.Policy
 	// Build describes the binary.
 	Build Build
 	// Listening is called once the socket answers; nil is allowed.
@@ -94,11 +98,12 @@ func Run(ctx context.Context, o Options) error {
 	d.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(name, from, to string) {
 		o.Logf("circuit breaker of %ss: %s, was %s", name, to, from)
 	}})
-	d.store = backend.New(d.breaker, backend.Options{Observer: d.metrics, Logf: o.Logf})
+	d.store = backend.New(d.breaker, backend.Options{Observer: d.metrics, Limits: o.Sizes, Logf: o.Logf})
 	d.keeper = renew.New(d.store, renew.Options{Observer: d.metrics, Logf: o.Logf})
 	d.server = socket.New(socket.Options{
 		Locks: d.store, Sessions: d.keeper, Status: d.status, Limits: o.Limits, Logf: o.Logf,
-		Ready: func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
+		Authorize: authorize(o.Policy),
+		Ready:     func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
 	})
 	err = d.serve(ctx)
 	return errors.Join(err, d.close())
