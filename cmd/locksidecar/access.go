@@ -7,13 +7,15 @@ import (
 
 	"github.com/locksidecar/locksidecar/internal/app"
 	"github.com/locksidecar/locksidecar/internal/policy"
+	"github.com/locksidecar/locksidecar/internal/sdnotify"
 )
 
 // policyVariable names a policy file where --policy does not.
 const policyVariable = "LOCKSIDECAR_POLICY"
 
 // accessFlags are about who may do what, and how much. It returns what is to be
-// called once the flags are known.
+// called once the flags are known; it also looks whether systemd wants to hear
+// of this process.
 func accessFlags(c *cobra.Command, o *app.Options) (load func() error) {
 	f := c.Flags()
 	file := f.String("policy", "", "file that says who may acquire, inspect and force which locks (default: whoever may open the socket)")
@@ -44,6 +46,9 @@ func accessFlags(c *cobra.Command, o *app.Options) (load func() error) {
 			if o.Policy, err = policy.Load(*file); err != nil {
 				return &exitError{exitUsage, err}
 			}
+		}
+		if o.Notifier, err = sdnotify.FromEnvironment(); err != nil {
+			return &exitError{exitUsage, err}
 		}
 		return nil
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/locksidecar/locksidecar/breaker"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/policy"
+	"github.com/locksidecar/locksidecar/internal/sdnotify"
 	"github.com/locksidecar/locksidecar/renew"
 	"github.com/locksidecar/locksidecar/socket"
 )
@@ -57,6 +58,9 @@ type Options struct {
 	Policy *policy.Policy
 	// Build describes the binary.
 	Build Build
+	// Notifier tells the service manager that the daemon is ready, alive and
+	// stopping; nil means that there is none.
+	Notifier *sdnotify.Notifier
 	// Listening is called once the socket answers; nil is allowed.
 	Listening func()
 	// Logf takes lines for the operator.
@@ -126,6 +130,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.o.Logf("metrics at http://%s/metrics", l.Addr())
 		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
 	}
+	if d.o.Notifier != nil {
+		parts = append(parts, d.notify)
+	}
 	ended := make(chan error, len(parts)+1)
 	go func() {
 		err := d.server.Serve(listener)
@@ -149,6 +156,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	cancel(first)
 	d.draining.Store(true)
+	d.tell(sdnotify.Stopping)
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer stop()
 	err = d.server.Shutdown(drain)
