@@ -43,6 +43,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	$(TOOLS)/golangci-lint run ./...
+	GOOS=darwin go vet ./...
 	cd socket/lockpb && ../../$(TOOLS)/buf lint
 
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTHON)/.done $(NODE)/node_modules/.done ## generate the stubs from lock.proto

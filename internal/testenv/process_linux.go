@@ -2,6 +2,9 @@ package testenv
 
 import "syscall"
 
-// dieWithParent makes the kernel kill the child when the thread that started it
-// ends.
-func dieWithParent(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGKILL }
+// DieWithParent makes the kernel kill a child when the thread that started it
+// ends, at the latest with the process.
+func DieWithParent(a *syscall.SysProcAttr) *syscall.SysProcAttr {
+	a.Pdeathsig = syscall.SIGKILL
+	return a
+}
