@@ -58,7 +58,7 @@ func (e Edition) path() (string, error) {
 	}
 	path := filepath.Join(root, "build", "tools", e.name)
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%s is not available here: %w: %w; fetch it by: make system", e.name, exec.ErrNotFound, err)
+		return "", fmt.Errorf("%s is not available here: %w; fetch it by: make system", e.name, err)
 	}
 	return path, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"strconv"
 	"testing"
 	"time"
@@ -32,6 +31,9 @@ type Redis struct {
 
 // StartRedis starts a server and waits until it answers.
 func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
+	if err := o.Edition.Missing(); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "lsredis")
 	if err != nil {
 		return nil, err
@@ -43,9 +45,6 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 		}
 		if err = r.start(ctx); err == nil {
 			return r, nil
-		}
-		if errors.Is(err, exec.ErrNotFound) {
-			break
 		}
 	}
 	_ = os.RemoveAll(dir)
