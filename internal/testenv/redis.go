@@ -51,10 +51,11 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	return nil, err
 }
 
-// StartRedisT starts a server for the length of a test.
-func StartRedisT(t testing.TB) *Redis {
+// StartRedisT starts a server for the length of a test, with further arguments
+// of redis-server.
+func StartRedisT(t testing.TB, args ...string) *Redis {
 	t.Helper()
-	return StartRedisWith(t, RedisOptions{})
+	return StartRedisWith(t, RedisOptions{Args: args})
 }
 
 // StartRedisWith starts a server with options for the length of a test.
