@@ -56,10 +56,11 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	return nil, err
 }
 
-// StartRedisT starts a server for the length of a test.
-func StartRedisT(t testing.TB) *Redis {
+// StartRedisT starts a server for the length of a test, with further arguments
+// of redis-server.
+func StartRedisT(t testing.TB, args ...string) *Redis {
 	t.Helper()
-	r, err := StartRedis(t.Context(), RedisOptions{})
+	r, err := StartRedis(t.Context(), RedisOptions{Args: args})
 	if err != nil {
 		t.Fatal(err)
 	}
