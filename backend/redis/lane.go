@@ -103,8 +103,8 @@ func (l *lane) take() []*call {
 }
 
 // exec sends calls as one pipeline and completes each. A script that the
-// server does not know is loaded and sent once more: NOSCRIPT proves that it
-// did not run.
+// server does not know is loaded and called once more, and one that is flushed
+// even then is sent in full: NOSCRIPT proves that it did not run.
 func (s *Store) exec(batch []*call) {
 	unknown := s.pipeline(s.wanted(batch))
 	if len(unknown) == 0 {
@@ -120,13 +120,22 @@ func (s *Store) exec(batch []*call) {
 	again := unknown[:0]
 	for _, c := range unknown {
 		if err := loaded[c.script]; err != nil {
-			c.done(c, nil, fmt.Errorf("%w: loading a script: %w", driver.ErrUnavailable, err))
+			if s.closed.Load() {
+				err = driver.ErrClosed
+			} else { // whatever became of the load, the call was not made
+				err = fmt.Errorf("%w: loading a script: %w", driver.ErrUnavailable, err)
+			}
+			c.done(c, nil, err)
 			continue
 		}
 		again = append(again, c)
 	}
-	for _, c := range s.pipeline(again) {
-		c.done(c, nil, fmt.Errorf("%w: the server forgets its scripts at once", driver.ErrUnavailable))
+	again = s.pipeline(again)
+	for _, c := range again {
+		c.args[0], c.args[1] = "eval", c.script.text
+	}
+	for _, c := range s.pipeline(again) { // EVAL knows what it is given
+		c.done(c, nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
 	}
 }
 
@@ -156,10 +165,19 @@ func (s *Store) pipeline(batch []*call) (unknown []*call) {
 		cmds[i] = pipe.Do(ctx, c.args...)
 	}
 	sent := s.o.Clock.Now()
-	_, _ = pipe.Exec(ctx) // each command keeps its own error
+	_, failed := pipe.Exec(ctx)
 	for i, c := range batch {
 		c.sent = sent
-		reply, err := cmds[i].Slice()
+		var reply []any
+		err := cmds[i].Err()
+		switch {
+		case err == nil && cmds[i].Val() == nil:
+			// A server that refused the connection's introduction: only the
+			// pipeline has the error.
+			err = unsentError{failed}
+		case err == nil:
+			reply, err = cmds[i].Slice()
+		}
 		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
 			unknown = append(unknown, c)
 			continue

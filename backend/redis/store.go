@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -124,6 +126,11 @@ func New(o Options) (*Store, error) {
 		o.Client.Dialer = redis.NewDialer(&o.Client)
 	}
 	o.Client.Dialer = dial(o.Client.Dialer)
+	if o.Client.OnConnect == nil {
+		o.Client.OnConnect = authenticated
+	}
+	// What the SDK would print of a connection is in the calls' errors.
+	quiet.Do(logging.Disable)
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // it never fails
 	s := &Store{o: o, client: redis.NewClient(&o.Client), inbox: o.Prefix + ":inbox:" + hex.EncodeToString(id[:])}
@@ -131,6 +138,8 @@ func New(o Options) (*Store, error) {
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
+
+var quiet sync.Once
 
 // check says whether a call may start.
 func (s *Store) check(ctx context.Context) error {
