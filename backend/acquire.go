@@ -114,9 +114,11 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 // conclude turns the deciding outcome into the acquire's.
 func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, error) {
 	left := q.ctx.Err()
+	if err == nil {
+		q.s.expired(res)
+	}
 	switch {
 	case err == nil && left == nil:
-		q.s.expired(res)
 		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
 	case err == nil:
 		// The grant met a caller that had gone.
@@ -205,7 +207,7 @@ func (q *acquisition) lastTry() (*Lease, error) {
 	last := *q.attempt
 	last.Enqueue = false
 	res, err := q.s.d.Acquire(q.ctx, &last)
-	if errors.Is(err, driver.ErrHeld) {
+	if held := (*driver.HeldError)(nil); errors.As(err, &held) && !held.BySelf {
 		return nil, err // the place went with the refusal
 	}
 	return q.conclude(res, err)
