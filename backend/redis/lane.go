@@ -26,8 +26,8 @@ const (
 
 // call is one script on its way.
 type call struct {
-	// ctx is the caller's: a call whose caller has gone before the send is not
-	// sent.
+	// ctx is the caller's: an acquire whose caller has gone before the send is
+	// not sent.
 	ctx    context.Context
 	script *script
 	args   []any // EVALSHA's, the name and the SHA included
@@ -139,11 +139,12 @@ func (s *Store) exec(batch []*call) {
 	}
 }
 
-// wanted completes the calls whose callers have gone, and returns the others.
+// wanted completes the acquires whose callers have gone, and returns the other
+// calls: what ends or prolongs a lease is sent all the same.
 func (s *Store) wanted(batch []*call) []*call {
 	wanted := batch[:0]
 	for _, c := range batch {
-		if err := c.ctx.Err(); err != nil {
+		if err := c.ctx.Err(); err != nil && c.script == acquireScript {
 			c.done(c, nil, fmt.Errorf("%w: not sent: %w", driver.ErrUnavailable, err))
 			continue
 		}

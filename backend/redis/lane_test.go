@@ -150,7 +150,7 @@ func TestCallsGatherBehindPipelinesOnTheirWay(t *testing.T) {
 	}
 }
 
-func TestACallWhoseCallerLeftIsNotSent(t *testing.T) {
+func TestAnAcquireWhoseCallerLeftIsNotSent(t *testing.T) {
 	s, g := gated(t, testenv.StartRedisT(t))
 	answers := make(chan error, 10)
 	fill(t, s, g, answers)
@@ -166,21 +166,27 @@ func TestACallWhoseCallerLeftIsNotSent(t *testing.T) {
 		return len(s.hot.pending) == 1
 	})
 	s.AcquireAsync(ctx, request("b", "r"), func(_ *driver.AcquireResult, err error) { answers <- err })
+	s.ReleaseAsync(ctx, &driver.ReleaseRequest{LeaseRef: driver.LeaseRef{LockID: "c", Key: driver.KeyOf("r"), Token: 1}}, func(_ *driver.ReleaseResult, err error) {
+		if causeOf(err) != driver.CauseUnknown {
+			t.Errorf("a release is sent all the same, and got %v", err)
+		}
+		answers <- nil
+	})
 	cancel()
 	if err := <-left; !errors.Is(err, driver.ErrIndeterminate) || !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller that left got %v", err)
 	}
 	g.open()
 	var refused int
-	for range maxFlying + 1 {
+	for range maxFlying + 2 {
 		if err := <-answers; errors.Is(err, driver.ErrUnavailable) && errors.Is(err, context.Canceled) {
 			refused++
 		} else if err != nil {
 			t.Error(err)
 		}
 	}
-	if refused != 1 || g.sent() != maxFlying {
-		t.Errorf("%d calls were refused and %d sent, want 1 and %d", refused, g.sent(), maxFlying)
+	if refused != 1 || g.sent() != maxFlying+1 {
+		t.Errorf("%d calls were refused and %d sent, want 1 and %d", refused, g.sent(), maxFlying+1)
 	}
 	if n := holders(t, s, "a") + holders(t, s, "b"); n != 0 {
 		t.Errorf("%d leases were granted to nobody", n)
