@@ -432,3 +432,53 @@ func TestTLSToAServerWithoutItIsUnavailable(t *testing.T) {
 		t.Errorf("ping: %v", err)
 	}
 }
+
+// Whoever keeps a lease alive is told what another driver did to it, and is not
+// told what it did itself.
+func TestTheKeeperOfALeaseIsTold(t *testing.T) {
+	server := testenv.StartRedisT(t)
+	keeper, other := openOn(t, server, "x"), openOn(t, server, "x")
+	hints := watched(t, keeper)
+	wantHint(t, hints, driver.Hint{Kind: driver.HintResync})
+	revoked := func(n int, call func(r *driver.AcquireRequest, l *driver.Lease) error) {
+		t.Helper()
+		r := request("a", fmt.Sprint("r", n))
+		l := granted(t, keeper, r)
+		if err := call(r, l); err != nil {
+			t.Error(err)
+		}
+		wantHint(t, hints, driver.Hint{Kind: driver.HintRevoked, LockID: "a", Token: l.Token})
+	}
+	own := request("a", "own")
+	release(t, keeper, own, granted(t, keeper, own)) // no hint
+	revoked(1, func(r *driver.AcquireRequest, l *driver.Lease) error {
+		_, err := other.Release(t.Context(), &driver.ReleaseRequest{LeaseRef: refOf(r, l), RequestID: r.RequestID})
+		return err
+	})
+	revoked(2, func(r *driver.AcquireRequest, _ *driver.Lease) error {
+		return other.Leave(t.Context(), &driver.LeaveRequest{LockID: "a", RequestID: r.RequestID})
+	})
+	revoked(3, func(_ *driver.AcquireRequest, l *driver.Lease) error {
+		_, err := other.Evict(t.Context(), &driver.EvictRequest{LockID: "a", Token: l.Token, Cause: driver.CauseForced})
+		return err
+	})
+	revoked(4, func(r *driver.AcquireRequest, l *driver.Lease) error {
+		ref := driver.EvictRequest{LockID: "a", Token: l.Token, Cause: driver.CauseForced}
+		_, err := other.Revoke(t.Context(), &ref)
+		release(t, keeper, r, l)
+		return err
+	})
+	revoked(5, func(r *driver.AcquireRequest, l *driver.Lease) error {
+		adopted, err := other.Adopt(t.Context(), &driver.RenewRequest{LeaseRef: refOf(r, l), TTL: time.Minute})
+		if err == nil {
+			release(t, other, r, adopted)
+		}
+		return err
+	})
+	revoked(6, func(r *driver.AcquireRequest, _ *driver.Lease) error {
+		again := *r
+		again.Key = driver.KeyOf("another lease id")
+		_, err := other.Acquire(t.Context(), &again)
+		return err
+	})
+}
