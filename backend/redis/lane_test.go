@@ -198,7 +198,8 @@ func TestAnAcquireWhoseCallerLeftIsNotSent(t *testing.T) {
 func TestLeaveWaitsForTheAcquireOnItsWay(t *testing.T) {
 	s, g := gated(t, testenv.StartRedisT(t))
 	g.close()
-	ctx, cancel := context.WithTimeout(t.Context(), s.o.Timeout/2) // too short to write for itself
+	s.o.Timeout = time.Hour // longer than the caller has, who so does not write for itself
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	left := make(chan error)
 	go func() {
@@ -364,12 +365,12 @@ func TestABrokenWatchIsResumedWithAResync(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	s.silence = 200 * time.Millisecond
+	s.silence = time.Second
 	hints := watched(t, s)
 	resync := driver.Hint{Kind: driver.HintResync}
 	wantHint(t, hints, resync)
 	// The server asks nothing of a silent subscription, and one is kept.
-	time.Sleep(5 * s.silence)
+	time.Sleep(3 * s.silence)
 	direct := openOn(t, server, "x")
 	holder := request("a", "holder")
 	l := granted(t, direct, holder)
@@ -481,4 +482,61 @@ func TestTheKeeperOfALeaseIsTold(t *testing.T) {
 		_, err := other.Acquire(t.Context(), &again)
 		return err
 	})
+}
+
+func TestWhoeverCanBeGrantedIsWoken(t *testing.T) {
+	server := testenv.StartRedisT(t)
+	s := openOn(t, server, "x")
+	hints := watched(t, s)
+	wantHint(t, hints, driver.Hint{Kind: driver.HintResync})
+	woken := func(lockID string, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			wantHint(t, hints, driver.Hint{Kind: driver.HintGrantable, LockID: lockID, RequestID: name})
+		}
+	}
+	queue := func(r *driver.AcquireRequest) {
+		t.Helper()
+		if res, err := s.Acquire(t.Context(), queued(r)); err != nil || res.Lease != nil {
+			t.Fatalf("%s: %+v (%v), want a place", r.RequestID, res, err)
+		}
+	}
+	// A writer between readers leaves.
+	granted(t, s, shared(request("a", "reader")))
+	queue(request("a", "writer"))
+	queue(shared(request("a", "second")))
+	queue(shared(request("a", "third")))
+	queue(request("a", "last"))
+	if err := s.Leave(t.Context(), &driver.LeaveRequest{LockID: "a", RequestID: "writer"}); err != nil {
+		t.Fatal(err)
+	}
+	woken("a", "second", "third")
+	// The first in line is dead when the lock is released.
+	holder := request("b", "holder")
+	l := granted(t, s, holder)
+	queue(request("b", "dead"))
+	queue(request("b", "next"))
+	server.Must(t, "ZADD", s.shardPrefix(shardOf("b"))+"d:b", 1, "dead")
+	release(t, s, holder, l)
+	woken("b", "next")
+	// The last try of the first in line gives its place up while the lock is free.
+	holder = request("c", "holder")
+	l = granted(t, s, shared(holder))
+	queue(request("c", "writer"))
+	queue(shared(request("c", "reader")))
+	if _, err := s.Acquire(t.Context(), request("c", "writer")); !errors.Is(err, driver.ErrHeld) {
+		t.Fatal(err)
+	}
+	woken("c", "reader")
+	// A revoked lease that expires wakes nobody; the waiter knows when to look.
+	holder = request("d", "holder")
+	holder.TTL = 300 * time.Millisecond
+	l = granted(t, s, holder)
+	if _, err := s.Revoke(t.Context(), &driver.EvictRequest{LockID: "d", Token: l.Token, Cause: driver.CauseForced}); err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.Acquire(t.Context(), queued(request("d", "w")))
+	if err != nil || res.Lease != nil || res.RetryAfter > holder.TTL+2*time.Millisecond || !res.Holder.Revoked {
+		t.Errorf("behind a revoked lease: %+v (%v)", res, err)
+	}
 }
