@@ -146,10 +146,14 @@ func sentUnknown(err error) error {
 	return err
 }
 
-// certain says whether an error proves that nothing was done.
+// certain says whether an error proves that nothing was done. One that joins
+// the outcomes of several attempts is as uncertain as the worst of them.
 func certain(err error) bool {
+	if errors.Is(err, driver.ErrIndeterminate) {
+		return false
+	}
 	for _, s := range driver.Sentinels() {
-		if s != driver.ErrIndeterminate && errors.Is(err, s) {
+		if errors.Is(err, s) {
 			return true
 		}
 	}
@@ -207,7 +211,7 @@ func (q *acquisition) lastTry() (*Lease, error) {
 	last := *q.attempt
 	last.Enqueue = false
 	res, err := q.s.d.Acquire(q.ctx, &last)
-	if held := (*driver.HeldError)(nil); errors.As(err, &held) && !held.BySelf {
+	if errors.Is(err, driver.ErrHeld) {
 		return nil, err // the place went with the refusal
 	}
 	return q.conclude(res, err)

@@ -17,9 +17,10 @@ end
 h = with_token(holders, token)
 if not h then
   save()
-  local known = latest(17, string.format('%016.0f', token))
-  if not known and holders[1] then return {'stale', holders[1].token} end
-  return {'lost', known or 'unknown'}
+  local code = end_of(string.format('%016.0f', token))
+  if code then return {'lost', cause_of(code)} end
+  if holders[1] then return {'stale', holders[1].token} end
+  return {'lost', 'unknown'}
 end
 if cause == 'e' then
   save()

@@ -185,15 +185,14 @@ local function cause_of(code)
   return ({e = 'expired', f = 'forced', d = 'deadlock', x = 'released'})[code]
 end
 
--- latest returns the cause of the latest end whose text has the part from the
--- place on, and its letter.
-local function latest(from, part)
-  local best = ''
+-- end_of returns the cause of the latest end whose token (and start of the key)
+-- is the prefix: a lease may have lost holds by release before it ended itself.
+local function end_of(prefix)
+  local latest
   for _, e in ipairs(redis.call('HVALS', KEYS[6])) do
-    if e > best and string.sub(e, from, from + #part - 1) == part then best = e end
+    if string.sub(e, 17, 16 + #prefix) == prefix and (not latest or e > latest) then latest = e end
   end
-  local code = string.sub(best, 57, 57)
-  return cause_of(code), code
+  return latest and string.sub(latest, 57, 57)
 end
 
 -- find returns the lease that key, token and attach number prove, or nil, the
@@ -211,8 +210,9 @@ local function find(key, token, attach)
   for _, other in ipairs(expired) do
     if other.token == token and other.key == key then return nil, {'lost', 'expired'} end
   end
-  local cause, code = latest(17, string.format('%016.0f', token) .. string.sub(key, 1, 24))
-  return nil, {'lost', cause or 'unknown'}, code == 'x'
+  local code = end_of(string.format('%016.0f', token) .. string.sub(key, 1, 24))
+  if not code then return nil, {'lost', 'unknown'} end
+  return nil, {'lost', cause_of(code)}, code == 'x'
 end
 
 -- drop_hold ends one hold, and the lease with its last one.
