@@ -217,7 +217,11 @@ func (q *acquisition) lastTry() (*Lease, error) {
 	return q.conclude(res, err)
 }
 
-func (q *acquisition) undo() { q.s.undos.add(q.req.LockID, q.attempt.RequestID) }
+// undo gives back what this acquire may have: not what a repeat of its request
+// has got since, which the caller may have been told of.
+func (q *acquisition) undo() {
+	q.s.undos.add(&driver.LeaveRequest{LockID: q.req.LockID, RequestID: q.attempt.RequestID, Key: q.attempt.Key})
+}
 
 // report tells the caller its position when it moved, at most once a second.
 func (q *acquisition) report(position, length int) {

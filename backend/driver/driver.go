@@ -22,7 +22,8 @@ type Driver interface {
 	//     Key differs from the request's, the request's Key replaces it and the
 	//     attach number rises by one, which fences the older attachment;
 	//  3. if RequestID is among the remembered ends of the lock: fails with a
-	//     [LostError] that names how it ended;
+	//     [LostError] that names how it ended. An end that a Leave with a Key
+	//     made counts for requests with that Key only;
 	//  4. if OwnerID holds the lock: adds the hold when the request is
 	//     Reentrant, has the lease's Key and the lease's mode and the lease is
 	//     not revoked (same token, the later of both expiries, the longer
@@ -50,9 +51,10 @@ type Driver interface {
 	// Waiters that can now be granted get a hint.
 	Release(ctx context.Context, req *ReleaseRequest) (*ReleaseResult, error)
 
-	// Leave drops whatever the request id has: a place in the queue, or a hold
-	// that nobody received (and the lease with its last hold). If it has
-	// nothing, the driver remembers the request id among the ends, so that an
+	// Leave drops what the request id has under the request's Key, or under any
+	// if that is empty: a place in the queue, or a hold that nobody received
+	// (and the lease with its last hold). Unless a lease has the hold under
+	// another key, the driver remembers the request among the ends, so that an
 	// acquire which arrives later is refused. Repeating it changes nothing.
 	Leave(ctx context.Context, req *LeaveRequest) error
 

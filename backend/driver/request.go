@@ -139,6 +139,10 @@ type ReleaseResult struct {
 type LeaveRequest struct {
 	LockID    string
 	RequestID string
+	// Key is that of the acquire which is undone. A repeat of the request under
+	// another key is another attempt, which may have been answered: it is not
+	// touched. Empty: whatever the request id has, under any key.
+	Key Key
 }
 
 // EvictRequest ends or revokes another's lease.

@@ -55,16 +55,25 @@ type waiter struct {
 	ticket, order  int64
 	priority       int
 	shared         bool
-	deadline       driver.Instant
-	to             *Driver
+	// key is of the latest attempt that asked for the place.
+	key      driver.Key
+	deadline driver.Instant
+	to       *Driver
 }
 
-// end remembers how a hold ended; a tombstone of Leave has no token.
+// end remembers how a hold ended; a tombstone of Leave has no token. One that
+// was left is an end for the attempts with its key only.
 type end struct {
 	request string
 	token   int64
 	key     driver.Key
 	cause   driver.Cause
+	left    bool
+}
+
+// ends says whether an acquire is one of those that e ended.
+func (e end) ends(request string, key driver.Key) bool {
+	return e.request == request && (!e.left || e.key == key)
 }
 
 // addressed is a hint with the driver that it concerns.
@@ -184,7 +193,7 @@ func (r *record) holderOf(match func(*holder) bool) *holder {
 func (r *record) endLease(h *holder, cause driver.Cause) {
 	r.holders = slices.DeleteFunc(r.holders, func(other *holder) bool { return other == h })
 	for _, request := range h.holds {
-		r.remember(end{request, h.token, h.key, cause})
+		r.remember(end{request: request, token: h.token, key: h.key, cause: cause})
 	}
 }
 

@@ -111,7 +111,7 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := s.abandoned.wait(ctx, req.RequestID); err != nil {
 		return err
 	}
-	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, "", req.RequestID, requestHash(req.RequestID), s.inbox)
+	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, "", req.RequestID, attemptHash(req.RequestID, req.Key), s.inbox, string(req.Key))
 	if err != nil {
 		return err
 	}

@@ -5,11 +5,13 @@
 --
 -- KEYS  1 the record (hash)      f format, t last token, s last ticket, h holders
 --       2 the queue (zset)       request id -> order * 16 + priority
---       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, owner
+--       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, start
+--                                  of the key (24), owner
 --       4 their deadlines (zset) request id -> µs
 --       5 the shard's index (zset) lock id -> when to look at it, µs
---       6 the latest ends (hash)   hash of the request id -> when (16 digits of
---                                  µs), token (16), start of the lease's key
+--       6 the latest ends (hash)   hash of the request id, or of that and the key of
+--                                  the attempt that was left -> when (16 digits
+--                                  of µs), token (16), start of the lease's key
 --                                  (24), cause (1)
 -- ARGV  1 the lock id, 2 µs for which the record of a free lock is kept
 --
@@ -120,6 +122,8 @@ end
 
 local function admits(shared) return #holders == 0 or shared and holders[1].shared end
 
+local function key_of(data) return string.match(data, '^%d+\31%d+\31%d\31[^\31]*\31([^\31]*)') end
+
 local function is_shared(data) return data and string.find(data, '^%d+\31%d+\0311') ~= nil end
 
 local function write_holder(h)
@@ -215,11 +219,12 @@ local function find(key, token, attach)
   return nil, {'lost', cause_of(code)}, code == 'x'
 end
 
--- drop_hold ends one hold, and the lease with its last one.
-local function drop_hold(h, request)
+-- drop_hold ends one hold, and the lease with its last one. as is what the end
+-- is kept under, if not the hash of the request id.
+local function drop_hold(h, request, as)
   local from, to = string.find(h.holds, '\29' .. request .. '\29', 1, true)
   if not from then return end
-  remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, 'x')
+  remember(as or string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, 'x')
   dirty = true
   h.holds = string.sub(h.holds, 1, from) .. string.sub(h.holds, to + 1)
   if h.holds == '\29' then remove(h) end
