@@ -34,7 +34,7 @@ func (h *history) prolong(l *historyLock, what string, call func(context.Context
 	if adopt {
 		ref.Attach = 0
 	}
-	lease, err := call(h.t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: historyTTL})
+	lease, err := call(h.t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: lasting})
 	want, got := l.model.prolong(ref, adopt), ""
 	if err != nil {
 		got = errorText(err)
