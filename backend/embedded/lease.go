@@ -143,11 +143,11 @@ func (d *Driver) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 			if r.dropHold(h, req.RequestID) == 0 && h.to != d {
 				r.tell(h)
 			}
-			r.ends[len(r.ends)-1].left = req.Key != ""
+			r.ends[len(r.ends)-1].attempt = req.Key
 			return
 		}
 		if _, ok := r.endOf(func(e end) bool { return e.ends(req.RequestID, req.Key) }); !ok {
-			r.remember(end{request: req.RequestID, key: req.Key, cause: driver.CauseReleased, left: req.Key != ""})
+			r.remember(end{request: req.RequestID, cause: driver.CauseReleased, attempt: req.Key})
 		}
 	})
 	return nil

@@ -61,19 +61,20 @@ type waiter struct {
 	to       *Driver
 }
 
-// end remembers how a hold ended; a tombstone of Leave has no token. One that
-// was left is an end for the attempts with its key only.
+// end remembers how a hold ended; a tombstone of Leave has no token and no key.
 type end struct {
 	request string
 	token   int64
 	key     driver.Key
 	cause   driver.Cause
-	left    bool
+	// attempt, if not empty, is the key of the attempt that was left: others at
+	// the request have not ended.
+	attempt driver.Key
 }
 
 // ends says whether an acquire is one of those that e ended.
 func (e end) ends(request string, key driver.Key) bool {
-	return e.request == request && (!e.left || e.key == key)
+	return e.request == request && (e.attempt == "" || e.attempt == key)
 }
 
 // addressed is a hint with the driver that it concerns.

@@ -61,6 +61,7 @@ func Drivers() []Driver {
 		{"a closed driver goes on", "Race/ClosedDriverRefuses", `want "backend is closed"`, each(func(d driver.Driver) driver.Driver { return undying{d} })},
 		{"a goroutine outlives Close", "Race/CloseLeavesNoGoroutine", `a goroutine is left after Close`, each(func(d driver.Driver) driver.Driver { return leaking{d} })},
 		{"now and then a Leave does nothing", "Histories/RandomOnesMatchTheModel", `seed \d+, history \d+`, each(func(d driver.Driver) driver.Driver { return &forgetful{Driver: d} })},
+		{"an older attempt's Leave takes the repeat's lease", "Idempotence/LeaveOfAnOlderAttemptTouchesNothing", `want the lease of the repeat`, each(func(d driver.Driver) driver.Driver { return leavesAll{d} })},
 		{"two exclusive holders are shown", "Exclusion/FreeLockIsGrantedAtOnce", `2 holders, of which .* is exclusive`, each(func(d driver.Driver) driver.Driver { return crowded{d} })},
 	}
 }
@@ -231,4 +232,10 @@ func (w twice) Evict(ctx context.Context, r *driver.EvictRequest) (*driver.Ended
 		return &ended, nil
 	}
 	return e, err
+}
+
+type leavesAll struct{ driver.Driver }
+
+func (w leavesAll) Leave(ctx context.Context, r *driver.LeaveRequest) error {
+	return w.Driver.Leave(ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: r.RequestID})
 }
