@@ -136,11 +136,11 @@ local function save()
       blob = blob .. write_holder(h)
       if h.expires < look then look = h.expires end
     end
-    redis.call('HSET', KEYS[1], 'f', '1', 't', last, 'h', blob)
-    redis.call('PEXPIREAT', KEYS[1], math.floor((math.max(now, last) + retention) / 1000) + 60000)
     for _, h in ipairs(expired) do
       blob, look = blob .. write_holder(h), now
     end
+    redis.call('HSET', KEYS[1], 'f', '1', 't', last, 'h', blob)
+    redis.call('PEXPIREAT', KEYS[1], math.floor((math.max(now, last) + retention) / 1000) + 60000)
     if blob ~= '' or qlen > 0 then
       redis.call('ZADD', KEYS[5], look, id)
     else
