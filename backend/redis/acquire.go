@@ -97,5 +97,18 @@ func (s *Store) acquired(req *driver.AcquireRequest, reply []any, sent driver.In
 		}
 		return res, err
 	}
+	s.sweeping.met(beside(lockID, r))
 	return nil, s.refusal(r, 0)
+}
+
+// beside are the ends that a refusal came upon.
+func beside(lockID string, r fields) []driver.Ended {
+	if r.text(0) != "held" {
+		return nil
+	}
+	evicted, err := ended(lockID, r.text(5))
+	if err != nil {
+		return nil // the store reports them again
+	}
+	return evicted
 }

@@ -28,6 +28,7 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 	}
 	r := fields(reply)
 	if r.text(0) != "ended" {
+		s.sweeping.met(beside(req.LockID, r))
 		return nil, s.refusal(r, req.Token)
 	}
 	return &driver.Ended{LockID: req.LockID, OwnerID: r.text(1), Token: req.Token, Shared: r.text(2) == "1", Cause: req.Cause}, nil
@@ -145,7 +146,7 @@ func (s *Store) busy(ctx context.Context, from, to int) ([][]string, error) {
 	}
 	ids := make([][]string, len(cmds))
 	for i, cmd := range cmds {
-		ids[i] = cmd.Val()
+		ids[i] = slices.DeleteFunc(cmd.Val(), isEnd)
 	}
 	return ids, nil
 }

@@ -36,6 +36,15 @@ var evictLua string
 //go:embed lua/inspect.lua
 var inspectLua string
 
+//go:embed lua/sweep.lua
+var sweepLua string
+
+//go:embed lua/again.lua
+var againLua string
+
+//go:embed lua/elect.lua
+var electLua string
+
 // script is a Lua script and its SHA-1.
 type script struct{ text, sha string }
 
@@ -48,11 +57,18 @@ var (
 	leaveScript   = newScript(false, true, "", leaveLua)
 	evictScript   = newScript(true, true, "", evictLua)
 	inspectScript = newScript(false, false, "", inspectLua)
+	sweepScript   = newScript(true, true, "", sweepLua)
+	// These two are about no record.
+	againScript = named(againLua)
+	electScript = named(electLua)
 )
 
 func newScript(evicts, prunes bool, common, body string) *script {
 	literal := map[bool]string{true: "true", false: "false"}
-	text := endsLua + common + "local evicts, prunes = " + literal[evicts] + ", " + literal[prunes] + "\n" + recordLua + body
+	return named(endsLua + common + "local evicts, prunes = " + literal[evicts] + ", " + literal[prunes] + "\n" + recordLua + body)
+}
+
+func named(text string) *script {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
 	return &script{text, hex.EncodeToString(sum[:])}
 }

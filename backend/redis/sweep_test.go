@@ -1,6 +1,10 @@
 package redis_test
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -66,5 +70,146 @@ func TestExpiryBesideAReaderThatRenewsIsReported(t *testing.T) {
 	e, err := d.Evict(t.Context(), &driver.EvictRequest{LockID: "a", Token: dead.Token, Cause: driver.CauseExpired})
 	if err != nil || e.OwnerID != "owner of dead" {
 		t.Errorf("evict: %+v, %v; want the expired reader", e, err)
+	}
+}
+
+// swept sweeps with every driver in turn until one reports n ends, and returns
+// them with the number of the driver that did.
+func swept(t *testing.T, drivers []*redis.Store, n int) (ends []driver.Ended, by []int) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); len(ends) < n; time.Sleep(10 * time.Millisecond) {
+		for i, d := range drivers {
+			found, err := d.Sweep(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range found {
+				by = append(by, i)
+			}
+			ends = append(ends, found...)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d ends were reported, want %d", len(ends), n)
+		}
+	}
+	return ends, by
+}
+
+// An end whose report got lost is reported again under the same name, by the
+// one that sweeps then; once told it is gone.
+func TestAnEndThatNobodyToldIsReportedAgain(t *testing.T) {
+	server := testenv.StartRedisT(t)
+	first, second := connect(t, server), connect(t, server)
+	lost := granted(t, first, "lost/reply", "dead", 150*time.Millisecond, false)
+	freed(t, first, "lost/reply", 0)
+	// The answer of this acquire, which evicted, is thrown away.
+	granted(t, second, "lost/reply", "next", time.Minute, false)
+	forced := granted(t, first, "forced", "hung", time.Minute, false)
+	if _, err := first.Evict(t.Context(), &driver.EvictRequest{LockID: "forced", Token: forced.Token, Cause: driver.CauseForced}); err != nil {
+		t.Fatal(err)
+	}
+	ends, _ := swept(t, []*redis.Store{first, second}, 2)
+	want := map[driver.Ended]bool{
+		{LockID: "lost/reply", OwnerID: "owner of dead", Token: lost.Token, Cause: driver.CauseExpired}: true,
+		{LockID: "forced", OwnerID: "owner of hung", Token: forced.Token, Cause: driver.CauseForced}:    true,
+	}
+	for _, e := range ends {
+		if !want[e] {
+			t.Errorf("reported %+v", e)
+		}
+		delete(want, e)
+	}
+	if err := second.Told(t.Context(), ends); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range server.Must(t, "KEYS", "*}:i").([]any) {
+		for _, member := range server.Must(t, "ZRANGE", key, 0, -1).([]any) {
+			if member != "lost/reply" {
+				t.Errorf("%q is left of what was told", member)
+			}
+		}
+	}
+}
+
+// Another driver takes over from the one that swept, and 300 expiries at once
+// are reported once each.
+func TestSweepingPassesOnAndManyExpireAtOnce(t *testing.T) {
+	server := testenv.StartRedisT(t)
+	drivers := []*redis.Store{connect(t, server), connect(t, server), connect(t, server)}
+	gone := connect(t, server)
+	if _, err := gone.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const n = 300
+	for i := range n {
+		granted(t, drivers[i%3], fmt.Sprint("many/", i), fmt.Sprint("r", i), 200*time.Millisecond, false)
+	}
+	ends, by := swept(t, drivers, n)
+	seen := make(map[string]bool)
+	for _, e := range ends {
+		if seen[e.LockID] {
+			t.Errorf("%s was reported twice", e.LockID)
+		}
+		seen[e.LockID] = true
+	}
+	if slices.Min(by) != slices.Max(by) {
+		t.Errorf("more than one driver swept: %v", by)
+	}
+	if page, err := drivers[0].List(t.Context(), &driver.ListRequest{PageSize: 100}); err != nil || len(page.Locks) != 0 {
+		t.Errorf("listed %+v, %v; want ends that wait to be told to be no locks", page, err)
+	}
+}
+
+// A try that is refused beside an expired reader passes its expiry on to the
+// next sweep of the same driver.
+func TestARefusalPassesOnWhatItMet(t *testing.T) {
+	d := connect(t, testenv.StartRedisT(t))
+	dead := granted(t, d, "a", "dead", 150*time.Millisecond, true)
+	granted(t, d, "a", "alive", 30*time.Second, true)
+	freed(t, d, "a", 1)
+	_, err := d.Acquire(t.Context(), &driver.AcquireRequest{
+		LockID: "a", OwnerID: "writer", RequestID: "w", Key: driver.KeyOf("w"), TTL: time.Second, PlaceTTL: time.Minute,
+	})
+	if !errors.Is(err, driver.ErrHeld) {
+		t.Fatalf("acquire: %v", err)
+	}
+	ends, err := d.Sweep(t.Context())
+	if err != nil || len(ends) != 1 || ends[0].Token != dead.Token || !ends[0].Shared {
+		t.Errorf("sweep: %+v, %v; want the dead reader", ends, err)
+	}
+}
+
+// What a pass costs a store without a busy lock, and one with 10,000 of which
+// none is due.
+func BenchmarkSweep(b *testing.B) {
+	for _, leases := range []int{0, 10_000} {
+		b.Run(strconv.Itoa(leases), func(b *testing.B) {
+			server := testenv.StartRedisT(b)
+			o := redis.Options{}
+			o.Client.Addr = server.Addr()
+			d, err := redis.New(o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = d.Close() }()
+			for i := range leases {
+				request := strconv.Itoa(i)
+				if _, err := d.Acquire(b.Context(), &driver.AcquireRequest{
+					LockID: "bench/" + request, OwnerID: "bench", RequestID: request, Key: driver.KeyOf(request), TTL: time.Minute, PlaceTTL: time.Minute,
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			server.Must(b, "CONFIG", "RESETSTAT")
+			for b.Loop() {
+				if _, err := d.Sweep(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.Log(server.Must(b, "INFO", "commandstats"))
+		})
 	}
 }

@@ -89,7 +89,7 @@ func Open(ctx context.Context, endpoint string) (*Driver, error) {
 	d.caps = driver.Capabilities{
 		Name: b.GetDriver() + " through a sidecar", MinTTL: c.GetMinTtl().AsDuration(), MaxTTL: c.GetMaxTtl().AsDuration(),
 		Lateness: c.GetLateness().AsDuration(), Poll: c.GetPoll().AsDuration(), Shared: c.GetShared(), MaxWaiters: int(c.GetMaxWaiters()),
-		Watch: c.GetWatch(), ExpiryAtOnce: c.GetExpiryAtOnce(), Clock: driver.ClockSource(c.GetClock()),
+		Watch: c.GetWatch(), ExpiryAtOnce: c.GetExpiryAtOnce(), ExpiryEvents: c.GetExpiryEvents(), Clock: driver.ClockSource(c.GetClock()),
 		Durability: driver.Durability(c.GetDurability()), Retention: c.GetRetention().AsDuration(),
 	}
 	return d, nil

@@ -26,6 +26,7 @@ if ARGV[4] == 'r' then
   return {'holder', write_holder(h), now}
 end
 end_holds(h, ARGV[4])
+keep(h, ARGV[4])
 remove(h)
 save()
 return {'ended', h.owner, h.shared and '1' or '0'}

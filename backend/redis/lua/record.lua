@@ -7,7 +7,9 @@
 --       2 the queue (zset)       request id -> order * 16 + priority
 --       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, owner
 --       4 their deadlines (zset) request id -> µs
---       5 the shard's index (zset) lock id -> when to look at it, µs
+--       5 the shard's index (zset) lock id -> when to look at it, µs; and the
+--                                  ended leases that nobody has told yet ->
+--                                  when to report them again
 --       6 the latest ends (hash)   hash of the request id -> when (16 digits of
 --                                  µs), token (16), start of the lease's key
 --                                  (24), cause (1)
@@ -40,6 +42,13 @@ local function remember(request, token, key, cause)
   if redis.call('HLEN', KEYS[6]) > 48 then trim_ends() end
 end
 
+-- keep remembers an end until somebody has told it. The member starts with a
+-- character that no lock id has.
+local function keep(h, cause)
+  redis.call('ZADD', KEYS[5], now + 5000000,
+    '\30' .. table.concat({int(h.token), h.shared and '1' or '0', cause, h.owner, id}, '\31'))
+end
+
 local function end_holds(h, cause)
   for request in string.gmatch(h.holds, '([^\29]+)') do
     remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, cause)
@@ -58,6 +67,7 @@ if rec[3] and rec[3] ~= '' then
       expired[#expired + 1] = h
     elseif h.expires <= now then
       end_holds(h, 'e')
+      keep(h, 'e')
       evicted = evicted .. int(h.token) .. '\31' .. (h.shared and '1' or '0') .. '\31' .. owner .. '\30'
       dirty, moved = true, true
     else
