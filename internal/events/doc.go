@@ -6,6 +6,6 @@
 // for, so that a slow reader costs no memory; and that no lease id and no
 // request id leaves it. It does not keep anything beyond the process.
 //
-// A [Log] is told what happens as an observer of the store and of the keeper of
-// leases. A [Subscription] reads it.
+// A [Log] is told what happens by the observers of the store and of the keeper
+// of leases. A [Subscription] reads it.
 package events

@@ -54,11 +54,6 @@ type Log struct {
 	wake chan struct{}
 }
 
-var (
-	_ backend.Observer = (*Log)(nil)
-	_ renew.Observer   = (*Log)(nil)
-)
-
 // New returns a log that keeps size events; 0 means DefaultSize.
 func New(size int) *Log {
 	if size <= 0 {
@@ -128,17 +123,5 @@ func (l *Log) Lost(o renew.LostObservation) {
 		shared: o.Shared, reason: string(o.Reason),
 	})
 }
-
-// Acquired, Waiting, Held and Renewed are for metrics.
-func (l *Log) Acquired(backend.AcquireObservation) {}
-
-// Waiting does nothing.
-func (l *Log) Waiting(int) {}
-
-// Held does nothing.
-func (l *Log) Held(int) {}
-
-// Renewed does nothing.
-func (l *Log) Renewed(string) {}
 
 func count(n int) int32 { return int32(min(max(n, 0), 1<<31-1)) } //nolint:gosec // in range
