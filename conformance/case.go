@@ -20,6 +20,9 @@ const (
 	NeedAttach Need = "attach numbers"
 	// NeedEvict: leases can be evicted by their token for any cause.
 	NeedEvict Need = "evict"
+	// NeedSweep: the driver itself can be asked to sweep. Whether it declares
+	// expiry events is the case's to compare.
+	NeedSweep Need = "sweeps"
 	// NeedPlaces: places in the queue run out when they are not repeated.
 	NeedPlaces Need = "places that run out"
 	// NeedKeys: the caller chooses the lease's key.

@@ -34,6 +34,7 @@ func Harness(endpoint string) conformance.Harness {
 		Lacks: map[conformance.Need]string{
 			conformance.NeedAttach: hidden, conformance.NeedKeys: "the sidecar makes the lease ids",
 			conformance.NeedEvict: hidden, conformance.NeedWatch: hidden,
+			conformance.NeedSweep:  "the sidecar sweeps by itself",
 			conformance.NeedPlaces: "the sidecar keeps the places of waiting calls alive",
 		},
 	}

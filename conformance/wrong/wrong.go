@@ -46,6 +46,12 @@ func Drivers() []Driver {
 			seen := &sync.Map{}
 			return func(d driver.Driver) driver.Driver { return twice{d, seen} }
 		}},
+		{"every opener tells an expiry", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", func() func(driver.Driver) driver.Driver {
+			seen := &sync.Map{}
+			return func(d driver.Driver) driver.Driver { return &everybody{Driver: d, seen: seen} }
+		}},
+		{"expiry events are declared and never come", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", each(func(d driver.Driver) driver.Driver { return sleeper{d} })},
+		{"a sweep that is not declared", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", each(func(d driver.Driver) driver.Driver { return undeclared{d} })},
 	}
 }
 
@@ -215,4 +221,45 @@ func (w twice) Evict(ctx context.Context, r *driver.EvictRequest) (*driver.Ended
 		return &ended, nil
 	}
 	return e, err
+}
+
+// everybody tells what any opener found.
+type everybody struct {
+	driver.Driver
+	seen *sync.Map
+	told sync.Map
+}
+
+func (w *everybody) Unwrap() driver.Driver { return w.Driver }
+
+func (w *everybody) Sweep(ctx context.Context) ([]driver.Ended, error) {
+	inner, _ := driver.As[driver.Sweeper](w.Driver)
+	found, err := inner.Sweep(ctx)
+	for _, e := range found {
+		w.seen.Store(e, true)
+	}
+	var ends []driver.Ended
+	w.seen.Range(func(e, _ any) bool {
+		if _, again := w.told.LoadOrStore(e, true); !again {
+			ends = append(ends, e.(driver.Ended))
+		}
+		return true
+	})
+	return ends, err
+}
+
+func (w *everybody) Told(context.Context, []driver.Ended) error { return nil }
+
+// sleeper has no sweep although the driver beneath declares expiry events.
+type sleeper struct{ driver.Driver }
+
+// undeclared sweeps and says that it does not.
+type undeclared struct{ driver.Driver }
+
+func (w undeclared) Unwrap() driver.Driver { return w.Driver }
+
+func (w undeclared) Capabilities() driver.Capabilities {
+	c := w.Driver.Capabilities()
+	c.ExpiryEvents = false
+	return c
 }
