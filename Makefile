@@ -53,8 +53,11 @@ generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTH
 generate-check: generate ## fail if generated code is not current
 	git diff --exit-code -- socket/lockpb examples/python/locksidecar/v1 $(NODE)/src/gen
 
-docs-check: setup ## run the snippets of the documents
-	go test -count=1 -run 'TestSnippets|TestErrorTable' ./internal/e2e
+docs-check: setup ## run the snippets of the documents, compare their tables
+	go test -count=1 -run 'TestSnippets|OfTheDocuments' ./internal/e2e ./internal/tree
+
+docs: ## write the documents' tables
+	go test -count=1 -run OfTheDocuments ./internal/tree -update
 
 setup: system python-setup node-setup tools ## install what the tests need
 
@@ -86,4 +89,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-embedded conformance-redis bench fuzz-short lint generate generate-check docs-check setup system python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-embedded conformance-redis bench fuzz-short lint generate generate-check docs docs-check setup system python-setup node-setup tools clean

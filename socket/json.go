@@ -95,7 +95,7 @@ func (s *Server) writeMessage(w http.ResponseWriter, status int, o protojson.Mar
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(line) // the caller may have left
+	_, _ = w.Write(line) //nolint:gosec // JSON, and the caller may have left
 }
 
 // writeError answers with the row of the error.

@@ -109,7 +109,7 @@ func (a *app) expect(t *testing.T, kind string) event {
 // finish waits for the end of a program that ends by itself.
 func (a *app) finish(t *testing.T) {
 	t.Helper()
-	for range a.events { //nolint:revive // drained so that the program can write
+	for range a.events { // drained so that the program can write
 	}
 	if err := a.Wait(); err != nil {
 		t.Fatalf("the program failed: %v", err)

@@ -58,7 +58,7 @@ func Daemon(t testing.TB, args ...string) *Process {
 		path = filepath.Join(dir, "run", "api.sock")
 		args = append(args, "--socket", path)
 	}
-	p, err := run(exec.Command(Binary(t), args...)) //nolint:gosec // the command under test
+	p, err := run(exec.Command(Binary(t), args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func prepared(t testing.TB, variable, file, target string) string {
 		}
 		path = filepath.Join(strings.TrimSpace(string(out)), file)
 	}
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil { //nolint:gosec // whoever runs the tests names the file
 		t.Fatalf("%v; make it by: %s", err, target)
 	}
 	return path
