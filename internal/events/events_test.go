@@ -217,9 +217,9 @@ func TestReadersBesideWriters(t *testing.T) {
 						t.Errorf("cursor %s after %d", e.GetCursor(), last)
 					}
 					last = n
-					total += 1
+					total++
 					if e.GetType() == TypeMissed {
-						total += int(e.GetMissed()) - 1 //nolint:gosec // small
+						total += int(e.GetMissed()) - 1
 					}
 				}
 			}

@@ -124,4 +124,4 @@ func (l *Log) Lost(o renew.LostObservation) {
 	})
 }
 
-func count(n int) int32 { return int32(min(max(n, 0), 1<<31-1)) } //nolint:gosec // in range
+func count(n int) int32 { return int32(min(max(n, 0), 1<<31-1)) }

@@ -145,7 +145,7 @@ func (s *Subscription) messages(from uint64) (found []*lockpb.Event) {
 	for i := range s.batch {
 		e := &s.batch[i]
 		if strings.HasPrefix(e.lockID, s.prefix) {
-			found = append(found, e.message(s.l.cursor(from+uint64(i)))) //nolint:gosec // not negative
+			found = append(found, e.message(s.l.cursor(from+uint64(i))))
 		}
 	}
 	clear(s.batch)
