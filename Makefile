@@ -37,11 +37,13 @@ bench: setup ## compare the sidecar with a bare echo and with the store, in one 
 
 fuzz-short: ## fuzz each parser for a few seconds
 	go test -run '^$$' -fuzz FuzzValidLockID -fuzztime 10s ./backend
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s ./internal/policy
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	$(TOOLS)/golangci-lint run ./...
+	GOOS=darwin go vet ./...
 	cd socket/lockpb && ../../$(TOOLS)/buf lint
 
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTHON)/.done $(NODE)/node_modules/.done ## generate the stubs from lock.proto

@@ -20,6 +20,11 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, c *conn) {
 		s.writeError(w, err)
 		return
 	}
+	if err := c.quota.call(); err != nil {
+		s.writeError(w, err)
+		return
+	}
+	defer c.quota.hangUp()
 	sub, done, err := s.subscribe(&lockpb.WatchRequest{Prefix: values.Get("prefix"), After: values.Get("after")})
 	if err != nil {
 		s.writeError(w, err)
@@ -56,7 +61,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, c *conn) {
 			}
 			err = out.blank()
 		default:
-			err = out.lines(events)
+			err = out.lines(s.visible(c, events))
 		}
 		if err != nil {
 			_ = c.Close() // it does not read: what was begun cannot be ended

@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -53,9 +54,16 @@ func (s *Server) subscribe(in *lockpb.WatchRequest) (sub Subscription, done func
 	return sub, func() { s.watchers.Add(-1) }, nil
 }
 
+// visible are the events of the locks that the peer may inspect now.
+func (s *Server) visible(c *conn, events []*lockpb.Event) []*lockpb.Event {
+	return slices.DeleteFunc(events, func(e *lockpb.Event) bool {
+		return e.GetLockId() != "" && s.ask(c, lockpb.AdminService_Watch_FullMethodName, VerbInspect, e.GetLockId()) != nil
+	})
+}
+
 // Watch sends events until the client leaves or the server stops.
 func (g adminService) Watch(in *lockpb.WatchRequest, stream grpc.ServerStreamingServer[lockpb.Event]) error {
-	s := g.s
+	s, c := g.s, connOf(stream.Context())
 	sub, done, err := s.subscribe(in)
 	if err != nil {
 		return s.explain(err).status()
@@ -71,7 +79,7 @@ func (g adminService) Watch(in *lockpb.WatchRequest, stream grpc.ServerStreaming
 		// A client that does not read would hold up the stop.
 		s.mourning.after(flushTimeout, func() {
 			if stream.Context().Err() == nil {
-				_ = connOf(stream.Context()).Close()
+				_ = c.Close()
 			}
 		})
 	})()
@@ -80,7 +88,7 @@ func (g adminService) Watch(in *lockpb.WatchRequest, stream grpc.ServerStreaming
 		if err != nil {
 			return s.explain(context.Cause(ctx)).status()
 		}
-		for _, e := range events {
+		for _, e := range s.visible(c, events) {
 			if err := stream.Send(e); err != nil {
 				return err
 			}

@@ -133,8 +133,8 @@ func TestWatchRefuses(t *testing.T) {
 }
 
 func TestWatchIsAuthorised(t *testing.T) {
-	s, _ := startWatched(t, 0, socket.Options{Authorize: func(_ socket.Peer, method string) error {
-		if method == lockpb.AdminService_Watch_FullMethodName {
+	s, _ := startWatched(t, 0, socket.Options{Authorize: func(c socket.Call) error {
+		if c.Method == lockpb.AdminService_Watch_FullMethodName && c.Verb == socket.VerbInspect {
 			return io.EOF
 		}
 		return nil
@@ -153,6 +153,26 @@ func TestWatchIsAuthorised(t *testing.T) {
 	_ = r.Body.Close()
 	if r.StatusCode != http.StatusForbidden {
 		t.Errorf("HTTP: %d", r.StatusCode)
+	}
+}
+
+// A watcher is shown the locks that it may inspect, and no others.
+func TestWatchShowsWhatMayBeInspected(t *testing.T) {
+	s, log := startWatched(t, 0, socket.Options{Authorize: func(c socket.Call) error {
+		if c.Verb == socket.VerbInspect && strings.HasPrefix(c.LockID, "secret/") {
+			return io.EOF
+		}
+		return nil
+	}})
+	stream, _ := watch(t, dial(t, s.path), &lockpb.WatchRequest{})
+	_, lines := openEvents(t, s, "")
+	happened(log, "secret/1", 1)
+	happened(log, "open", 2)
+	if e := next(t, stream); e.GetLockId() != "open" {
+		t.Errorf("gRPC: told %v", e)
+	}
+	if !lines.Scan() || !strings.Contains(lines.Text(), `"lock_id":"open"`) {
+		t.Errorf("HTTP: told %s", lines.Text())
 	}
 }
 

@@ -28,6 +28,8 @@ import (
 	"github.com/locksidecar/locksidecar/breaker"
 	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/metrics"
+	"github.com/locksidecar/locksidecar/internal/policy"
+	"github.com/locksidecar/locksidecar/internal/sdnotify"
 	"github.com/locksidecar/locksidecar/renew"
 	"github.com/locksidecar/locksidecar/socket"
 )
@@ -50,10 +52,16 @@ type Options struct {
 	Mode   fs.FileMode
 	// Metrics is the address of the metrics' listener; empty means none.
 	Metrics string
-	// Limits bound each peer.
+	// Limits bound each peer, Sizes the fields of its requests.
 	Limits socket.Limits
+	Sizes  backend.Limits
+	// Policy says who may do what; nil means that the socket's mode does.
+	Policy *policy.Policy
 	// Build describes the binary.
 	Build Build
+	// Notifier tells the service manager that the daemon is ready, alive and
+	// stopping; nil means that there is none.
+	Notifier *sdnotify.Notifier
 	// Listening is called once the socket answers; nil is allowed.
 	Listening func()
 	// Logf takes lines for the operator.
@@ -98,11 +106,12 @@ func Run(ctx context.Context, o Options) error {
 	}})
 	d.events = events.New(0)
 	told := observer{d.metrics, d.events}
-	d.store = backend.New(d.breaker, backend.Options{Observer: told, Logf: o.Logf})
+	d.store = backend.New(d.breaker, backend.Options{Observer: told, Limits: o.Sizes, Logf: o.Logf})
 	d.keeper = renew.New(d.store, renew.Options{Observer: told, Logf: o.Logf})
 	d.server = socket.New(socket.Options{
 		Locks: d.store, Sessions: d.keeper, Events: watched{d.events}, Status: d.status, Limits: o.Limits, Logf: o.Logf,
-		Ready: func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
+		Authorize: authorize(o.Policy),
+		Ready:     func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
 	})
 	err = d.serve(ctx)
 	return errors.Join(err, d.close())
@@ -124,6 +133,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 		d.o.Logf("metrics at http://%s/metrics", l.Addr())
 		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
+	}
+	if d.o.Notifier != nil {
+		parts = append(parts, d.notify)
 	}
 	ended := make(chan error, len(parts)+1)
 	go func() {
@@ -148,6 +160,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	cancel(first)
 	d.draining.Store(true)
+	d.tell(sdnotify.Stopping)
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer stop()
 	err = d.server.Shutdown(drain)

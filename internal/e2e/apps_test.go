@@ -46,7 +46,7 @@ func startApp(t *testing.T, language, endpoint string, args ...string) *app {
 	argv = append(argv, "--endpoint", endpoint)
 	argv = append(argv, args...)
 	a := &app{Cmd: exec.Command(argv[0], argv[1:]...), events: make(chan event, 1024)}
-	a.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	a.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})
 	stdin, err := a.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
