@@ -36,7 +36,7 @@ func (t *T) expiryIsTold() {
 	t.Release(t.D, released)
 	want := make(map[string]*grant)
 	for i := range n {
-		g := t.Must(t.D, t.Request(t.Lock(fmt.Sprint("dead/", i)), "dead"))
+		g := t.Must(t.D, t.Request(t.Lock(fmt.Sprint("dead/", i)), "dead", t.brief))
 		want[g.LockID] = g
 	}
 	reported := make(map[string]int)
