@@ -41,8 +41,8 @@ func (d *diary) of(kind backend.Kind) (found []backend.Event) {
 	return found
 }
 
-// observed returns a store on d, with its diary, inside a synctest bubble.
-func observed(t *testing.T, d driver.Driver) (*backend.Store, *diary) {
+// recorded returns a store on d, with its diary, inside a synctest bubble.
+func recorded(t *testing.T, d driver.Driver) (*backend.Store, *diary) {
 	t.Helper()
 	log := &diary{}
 	s := backend.New(d, backend.Options{Clock: driver.ProcessClock, Observer: log})
@@ -60,7 +60,7 @@ func TestObserverHearsEachChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, log := observed(t, m.Open())
+		s, log := recorded(t, m.Open())
 		l := mustAcquire(t, s, &backend.AcquireRequest{LockID: "a", OwnerID: "one", RequestID: "r1", TTL: 20 * time.Second})
 		_, err = s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "try", RequestID: "try"})
 		if !errors.Is(err, driver.ErrHeld) {
@@ -127,7 +127,7 @@ func TestOneStoreHearsOfAnExpiryThatNobodyWaitsFor(t *testing.T) {
 		var stores []*backend.Store
 		var logs []*diary
 		for range 3 {
-			s, log := observed(t, breaker.New(m.Open(), breaker.Options{}))
+			s, log := recorded(t, breaker.New(m.Open(), breaker.Options{}))
 			stores, logs = append(stores, s), append(logs, log)
 		}
 		want := map[string]int64{}
@@ -233,11 +233,11 @@ func TestExpiryThatCameWithAnUndeliveredGrantIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before, _ := observed(t, &gone{m.Open(), func() {}})
+		before, _ := recorded(t, &gone{m.Open(), func() {}})
 		dead := mustAcquire(t, before, &backend.AcquireRequest{LockID: "a", TTL: time.Second})
 		time.Sleep(2 * time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
-		s, log := observed(t, &gone{m.Open(), cancel})
+		s, log := recorded(t, &gone{m.Open(), cancel})
 		if _, err := s.Acquire(ctx, &backend.AcquireRequest{LockID: "a"}); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1" //nolint:gosec // the name that EVALSHA gives to a script
 	_ "embed"
 	"encoding/hex"
+	"strconv"
 )
 
 //go:embed lua/ends.lua
@@ -51,21 +52,20 @@ type script struct{ text, sha string }
 // The scripts. What a script may drop, and its common case, stand before the
 // record's text.
 var (
-	acquireScript = newScript(true, true, freeLua, acquireLua)
-	prolongScript = newScript(false, true, "", prolongLua)
-	releaseScript = newScript(false, true, lastLua, releaseLua)
-	leaveScript   = newScript(false, true, "", leaveLua)
-	evictScript   = newScript(true, true, "", evictLua)
-	inspectScript = newScript(false, false, "", inspectLua)
-	sweepScript   = newScript(true, true, "", sweepLua)
+	acquireScript = newScript(true, freeLua, acquireLua)
+	prolongScript = newScript(true, "", prolongLua)
+	releaseScript = newScript(true, lastLua, releaseLua)
+	leaveScript   = newScript(true, "", leaveLua)
+	evictScript   = newScript(true, "", evictLua)
+	inspectScript = newScript(false, "", inspectLua)
+	sweepScript   = newScript(true, "", sweepLua)
 	// These two are about no record.
 	againScript = named(againLua)
 	electScript = named(electLua)
 )
 
-func newScript(evicts, prunes bool, common, body string) *script {
-	literal := map[bool]string{true: "true", false: "false"}
-	return named(endsLua + common + "local evicts, prunes = " + literal[evicts] + ", " + literal[prunes] + "\n" + recordLua + body)
+func newScript(prunes bool, common, body string) *script {
+	return named(endsLua + common + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body)
 }
 
 func named(text string) *script {

@@ -29,9 +29,6 @@ const (
 	// tellAgain is how long an end may wait to be told before it is reported
 	// again. The first time stands in record.lua.
 	tellAgain = 5 * time.Second
-	// maxFound bounds what waits to be reported by the next Sweep. What exceeds
-	// it is reported again by the store.
-	maxFound = 1024
 )
 
 // endMark starts the members of an index that are ends and no lock ids.
@@ -58,37 +55,12 @@ func parseEnd(member string) (e driver.Ended, ok bool) {
 	return e, e.Cause != ""
 }
 
-// sweeping is where the driver stands with its sweeps. Its calls come one at a
-// time; found has its own mutex, because every call may add to it.
+// sweeping is where the driver stands with its sweeps, which come one at a time.
 type sweeping struct {
 	mu sync.Mutex
 	// next is the shard to begin with, notBefore when to ask again who sweeps.
 	next      int
 	notBefore driver.Instant
-
-	foundMu sync.Mutex
-	found   []driver.Ended
-}
-
-// met keeps the ends that a refused call came upon, which its error does not
-// report.
-func (w *sweeping) met(ended []driver.Ended) {
-	if len(ended) == 0 {
-		return
-	}
-	w.foundMu.Lock()
-	defer w.foundMu.Unlock()
-	if len(w.found)+len(ended) <= maxFound {
-		w.found = append(w.found, ended...)
-	}
-}
-
-func (w *sweeping) take() []driver.Ended {
-	w.foundMu.Lock()
-	defer w.foundMu.Unlock()
-	found := w.found
-	w.found = nil
-	return found
 }
 
 // Sweep looks at the locks that are due in a quarter of the shards, if this
@@ -101,25 +73,24 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 	w := &s.sweeping
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	found := w.take()
 	if s.o.Clock.Now() < w.notBefore {
-		return found, nil
+		return nil, nil
 	}
-	now, err := s.elect()
+	now, err := s.elect(ctx)
 	if err != nil || now == 0 {
-		return found, err
+		return nil, err
 	}
 	due, next, err := s.due(ctx, w.next, now)
 	if err != nil {
-		return found, err
+		return nil, err
 	}
 	w.next = next
-	return append(found, s.look(due)...), nil
+	return s.look(ctx, due), nil
 }
 
 // elect returns the server's time if this driver sweeps, else 0.
-func (s *Store) elect() (now int64, err error) {
-	s.exec([]*call{{script: electScript,
+func (s *Store) elect(ctx context.Context) (now int64, err error) {
+	s.exec([]*call{{ctx: ctx, script: electScript,
 		args: []any{"evalsha", electScript.sha, 1, s.o.Prefix + ":sweeper", s.inbox, electedFor.Milliseconds()},
 		done: func(_ *call, reply []any, failed error) {
 			r := fields(reply)
@@ -160,7 +131,7 @@ func (s *Store) due(ctx context.Context, from int, now int64) (members []string,
 
 // look runs a script for each member and returns what ended. A script whose
 // answer is lost loses nothing: the end is reported again.
-func (s *Store) look(due []string) (found []driver.Ended) {
+func (s *Store) look(ctx context.Context, due []string) (found []driver.Ended) {
 	batch := make([]*call, 0, maxBatch)
 	for len(due) > 0 {
 		n := min(len(due), maxBatch)
@@ -168,11 +139,11 @@ func (s *Store) look(due []string) (found []driver.Ended) {
 		for _, member := range due[:n] {
 			if isEnd(member) {
 				if e, ok := parseEnd(member); ok {
-					batch = append(batch, s.again(e, member, &found))
+					batch = append(batch, s.again(ctx, e, member, &found))
 				}
 				continue
 			}
-			batch = append(batch, &call{script: sweepScript, args: s.args(sweepScript, member, nil), done: func(_ *call, reply []any, err error) {
+			batch = append(batch, &call{ctx: ctx, script: sweepScript, args: s.args(sweepScript, member, nil), done: func(_ *call, reply []any, err error) {
 				if err == nil {
 					evicted, err := s.swept(member, reply)
 					if err != nil {
@@ -197,9 +168,9 @@ func (s *Store) swept(lockID string, reply []any) ([]driver.Ended, error) {
 }
 
 // again is the call that takes an end to report it again.
-func (s *Store) again(e driver.Ended, member string, found *[]driver.Ended) *call {
+func (s *Store) again(ctx context.Context, e driver.Ended, member string, found *[]driver.Ended) *call {
 	return &call{
-		script: againScript, args: s.args(againScript, e.LockID, []any{member, tellAgain.Microseconds()}),
+		ctx: ctx, script: againScript, args: s.args(againScript, e.LockID, []any{member, tellAgain.Microseconds()}),
 		done: func(_ *call, reply []any, err error) {
 			if err == nil && fields(reply).text(0) == "again" {
 				*found = append(*found, e)

@@ -4,6 +4,7 @@ if not rec[1] then
   redis.call('ZREM', KEYS[5], id)
   return {'swept', ''}
 end
+evict()
 dirty = true
 save()
 return {'swept', evicted}
