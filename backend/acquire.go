@@ -21,7 +21,9 @@ type acquisition struct {
 	place   *place
 	start   time.Time
 	queued  bool
-	told    struct {
+	// announced: the observer knows the place.
+	announced bool
+	told      struct {
 		position, length int
 		at               time.Time
 	}
@@ -89,6 +91,10 @@ func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("acquire %q: %w", q.req.LockID, err)
 	}
+	q.s.o.Observer.Happened(Event{
+		Kind: Acquired, LockID: l.LockID, OwnerID: l.OwnerID, RequestID: l.RequestID, Token: l.Token, Shared: l.Shared,
+		HoldCount: len(l.Holds),
+	})
 	return l, nil
 }
 
@@ -115,25 +121,25 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, error) {
 	left := q.ctx.Err()
 	if err == nil {
-		q.s.expired(res)
+		q.s.tell("", res.Evicted...)
 	}
 	switch {
 	case err == nil && left == nil:
 		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
 	case err == nil:
 		// The grant met a caller that had gone.
-		q.undo()
+		q.undo(reasonLeft(left))
 		return nil, left
 	case left != nil:
-		q.undo()
+		q.undo(reasonLeft(left))
 		return nil, errors.Join(left, sentUnknown(err))
 	case !certain(err):
-		q.undo()
+		q.undo(ReasonFailed)
 		if !errors.Is(err, driver.ErrIndeterminate) {
 			err = fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
 		}
 	case q.queued:
-		q.undo()
+		q.undo(ReasonFailed)
 	}
 	return nil, err
 }
@@ -179,7 +185,7 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		}
 		pause := q.s.jitter(q.s.caps.Poll)
 		if err == nil {
-			q.s.expired(res)
+			q.s.tell("", res.Evicted...)
 			q.report(res.Position, res.QueueLength)
 			pause = min(pause, res.RetryAfter)
 		}
@@ -195,10 +201,10 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		case <-bound:
 			return q.lastTry()
 		case <-q.ctx.Done():
-			q.undo()
+			q.undo(reasonLeft(q.ctx.Err()))
 			return nil, q.ctx.Err()
 		case <-q.s.stopped.Done():
-			q.undo()
+			q.undo(ReasonLeft)
 			return nil, driver.ErrClosed
 		}
 		res, err = q.s.d.Acquire(q.ctx, q.attempt)
@@ -212,19 +218,37 @@ func (q *acquisition) lastTry() (*Lease, error) {
 	last.Enqueue = false
 	res, err := q.s.d.Acquire(q.ctx, &last)
 	if errors.Is(err, driver.ErrHeld) {
+		q.abandoned(ReasonTimeout)
 		return nil, err // the place went with the refusal
 	}
 	return q.conclude(res, err)
 }
 
-// undo gives back what this acquire may have: not what a repeat of its request
-// has got since, which the caller may have been told of.
-func (q *acquisition) undo() {
+// undo gives back, in the background, what the store may keep of this acquire:
+// not what a repeat of its request has got since, which the caller may have been
+// told of.
+func (q *acquisition) undo(reason string) {
 	q.s.undos.add(&driver.LeaveRequest{LockID: q.req.LockID, RequestID: q.attempt.RequestID, Key: q.attempt.Key})
+	q.abandoned(reason)
 }
 
-// report tells the caller its position when it moved, at most once a second.
+func (q *acquisition) abandoned(reason string) {
+	q.s.o.Observer.Happened(Event{
+		Kind: Abandoned, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
+		Shared: q.req.Shared, Reason: reason,
+	})
+}
+
+// report tells the observer the first position, and the caller its position
+// when it moved, at most once a second.
 func (q *acquisition) report(position, length int) {
+	if !q.announced {
+		q.announced = true
+		q.s.o.Observer.Happened(Event{
+			Kind: Queued, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
+			Shared: q.req.Shared, Position: position, QueueLength: length,
+		})
+	}
 	if q.req.OnQueued == nil || position == q.told.position && length == q.told.length {
 		return
 	}
@@ -234,12 +258,6 @@ func (q *acquisition) report(position, length int) {
 	}
 	q.told.position, q.told.length, q.told.at = position, length, now
 	q.req.OnQueued(position, length)
-}
-
-func (s *Store) expired(res *driver.AcquireResult) {
-	if n := len(res.Evicted); n > 0 {
-		s.o.Observer.Expired(n)
-	}
 }
 
 // jitter spreads a pause over its last quarter, so that waiters which queued

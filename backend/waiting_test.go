@@ -430,10 +430,12 @@ func (o *observed) Waiting(delta int) {
 	o.waiting += delta
 }
 
-func (o *observed) Expired(n int) {
+func (o *observed) Happened(e backend.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.expired += n
+	if e.Kind == backend.Ended && e.Cause == driver.CauseExpired {
+		o.expired++
+	}
 }
 
 func TestObserverIsToldEachAcquireOnce(t *testing.T) {

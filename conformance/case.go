@@ -24,6 +24,9 @@ const (
 	NeedAttach Need = "attach numbers"
 	// NeedEvict: leases can be evicted by their token for any cause.
 	NeedEvict Need = "evict"
+	// NeedSweep: the driver itself can be asked to sweep. Whether it declares
+	// expiry events is the case's to compare.
+	NeedSweep Need = "sweeps"
 	// NeedPlaces: places in the queue run out when they are not repeated.
 	NeedPlaces Need = "places that run out"
 	// NeedKeys: the caller chooses the lease's key.
@@ -105,7 +108,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 func Cases() []Case {
 	all := slices.Concat(
 		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), freezeCases(), waitingCases(), placeCases(),
-		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), revocationCases(), raceCases(), historyCases(),
+		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), sweepCases(), revocationCases(), raceCases(), historyCases(),
 	)
 	slices.SortFunc(all, func(a, b Case) int {
 		switch {

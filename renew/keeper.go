@@ -25,11 +25,25 @@ type Store interface {
 type Observer interface {
 	// Held is called with +1 and -1 as leases are held and end.
 	Held(delta int)
-	// Lost is called for each lease that was lost.
-	Lost(reason Reason)
+	// Lost is called for each lease that was lost, and for each hold that was
+	// lost of a lease that goes on.
+	Lost(LostObservation)
 	// Renewed is called for each renewal that was answered: "ok", "failed" (it
 	// is retried) or "lost".
 	Renewed(result string)
+}
+
+// LostObservation describes what was lost.
+type LostObservation struct {
+	LockID  string
+	OwnerID string
+	Token   int64
+	Shared  bool
+	// Attach is the attach number under which the lease was held.
+	Attach int64
+	// RequestID names the hold, if the lease goes on without it. It is a secret.
+	RequestID string
+	Reason    Reason
 }
 
 // Options configure a Keeper. The zero value is usable.
@@ -65,9 +79,9 @@ type Keeper struct {
 
 type nobody struct{}
 
-func (nobody) Held(int)       {}
-func (nobody) Lost(Reason)    {}
-func (nobody) Renewed(string) {}
+func (nobody) Held(int)             {}
+func (nobody) Lost(LostObservation) {}
+func (nobody) Renewed(string)       {}
 
 // New returns a keeper over the store. Close ends its goroutines.
 func New(store Store, o Options) *Keeper {

@@ -32,9 +32,9 @@ type Call struct {
 	// for when it is opened, with VerbConnect, and for each acquire on it.
 	Method string
 	Verb   Verb
-	// LockID is empty if the call is about no lock, or about many: a List is
-	// asked for as a whole, without an id, and then for each lock that it
-	// would show.
+	// LockID is empty if the call is about no lock, or about many: a List or
+	// Watch is asked for as a whole, without an id, and then for each lock that
+	// it would show.
 	LockID string
 }
 
@@ -51,6 +51,7 @@ var verbOf = map[string]Verb{
 	lockpb.AdminService_List_FullMethodName:         VerbInspect,
 	lockpb.AdminService_ForceRelease_FullMethodName: VerbForce,
 	lockpb.AdminService_GetStatus_FullMethodName:    VerbInspect,
+	lockpb.AdminService_Watch_FullMethodName:        VerbInspect,
 }
 
 // exempt are the calls that no limit may refuse: a limit must not lose a lease.

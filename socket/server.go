@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +24,8 @@ var ErrServerClosed = errors.New("server is closed")
 type Options struct {
 	Locks    Locks
 	Sessions Sessions
+	// Events are what Watch tells; nil means that Watch is unsupported.
+	Events Events
 	// Status describes the process; nil means an empty description.
 	Status func(context.Context) *lockpb.Status
 	// Ready says of each backend, by name, whether it serves. It must be
@@ -46,6 +49,7 @@ type Server struct {
 	log      limitedLog
 	quotas   quotas
 	mourning mourning
+	watchers atomic.Int64
 	pages    pages
 	deaths   *deaths
 

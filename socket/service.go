@@ -153,7 +153,7 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 		return nil, err
 	}
 	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{
-		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(),
+		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(),
 	})
 	if err != nil {
 		return nil, err

@@ -124,6 +124,31 @@ type Async interface {
 	ReleaseAsync(ctx context.Context, req *ReleaseRequest, done func(*ReleaseResult, error))
 }
 
+// Sweeper is the optional ability to find expired leases although nobody asks
+// for their locks, and to see to it that no expiry goes untold. A driver that
+// has it declares Capabilities.ExpiryEvents. Without it an expiry is reported by
+// the next Acquire or Evict that meets it, once and to whoever made that call:
+// the fallback is to wait for it.
+//
+// The store keeps each end of a lease that it reports, by whatever call, until
+// somebody says that it was told; an end that nobody told within some seconds is
+// reported again, to one Sweep of the fleet. So each is told at least once, and
+// once if nobody fails.
+type Sweeper interface {
+	// Sweep ends leases that have expired and reports them, and ends that are
+	// to be told again. The caller repeats it several times a second, from
+	// every process of a fleet; the driver keeps what that costs the store to a
+	// small constant, whatever the size of the fleet, and what it does in one
+	// call bounded. An expiry is reported within about two seconds.
+	//
+	// It is not a call of an application: no breaker stands before it.
+	Sweep(ctx context.Context) ([]Ended, error)
+
+	// Told says that ends, which this driver has reported, were recorded. It is
+	// repeated if it fails.
+	Told(ctx context.Context, ends []Ended) error
+}
+
 // Unwrapper is implemented by a decorator. [As] follows it.
 type Unwrapper interface {
 	Unwrap() Driver

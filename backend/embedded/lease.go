@@ -93,7 +93,7 @@ func (d *Driver) Release(ctx context.Context, req *driver.ReleaseRequest) (res *
 			if request == "" {
 				request = h.holds[0]
 			}
-			res = &driver.ReleaseResult{HoldCount: r.dropHold(h, request)}
+			res = &driver.ReleaseResult{HoldCount: r.dropHold(h, request), OwnerID: h.owner, Shared: h.shared}
 			if req.Attach == 0 && res.HoldCount == 0 {
 				r.tell(h)
 			}

@@ -26,10 +26,14 @@ type record struct {
 
 	idle      *list.Element
 	keepUntil time.Time
+	// slot is the record's place in the shard's held, counted from 1; 0: none.
+	slot int
 
 	// evicted are the expired leases that no acquire or evict has reported yet,
 	// so that each expiry is reported once.
 	evicted []driver.Ended
+	// unreported: the record is among the shard's unreported.
+	unreported bool
 	// hints collect what a call caused, until they are delivered.
 	hints []addressed
 }

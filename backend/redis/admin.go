@@ -144,7 +144,7 @@ func (s *Store) busy(ctx context.Context, from, to int) ([][]string, error) {
 	}
 	ids := make([][]string, len(cmds))
 	for i, cmd := range cmds {
-		ids[i] = cmd.Val()
+		ids[i] = slices.DeleteFunc(cmd.Val(), isEnd)
 	}
 	return ids, nil
 }

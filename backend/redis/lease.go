@@ -102,7 +102,7 @@ func (s *Store) released(req *driver.ReleaseRequest, reply []any) (*driver.Relea
 	if r.text(0) != "released" {
 		return nil, s.refusal(r, req.Token)
 	}
-	return &driver.ReleaseResult{HoldCount: int(r.integer(1))}, nil
+	return &driver.ReleaseResult{HoldCount: int(r.integer(1)), OwnerID: r.text(2), Shared: r.integer(3) == 1}, nil
 }
 
 // Leave drops a place or an undelivered grant, once no acquire of the request is

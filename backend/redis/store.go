@@ -21,6 +21,7 @@ var (
 	_ driver.Driver       = (*Store)(nil)
 	_ driver.BatchRenewer = (*Store)(nil)
 	_ driver.Async        = (*Store)(nil)
+	_ driver.Sweeper      = (*Store)(nil)
 )
 
 const (
@@ -71,6 +72,7 @@ type Store struct {
 	// hot carries acquires, releases and leaves, urgent renewals and the
 	// rest: a renewal never stands behind an acquire.
 	hot, urgent lane
+	sweeping    sweeping
 	abandoned   abandoned
 	silence     time.Duration
 	// stopped ends when the driver is closed.
@@ -181,7 +183,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		Name: "redis", MinTTL: s.o.MinTTL, MaxTTL: maxTTL, Lateness: 100 * time.Millisecond, Poll: s.o.Poll, Shared: true,
-		Watch: true, ExpiryAtOnce: true, Clock: driver.ClockStore, Durability: driver.DurabilityAsync, Retention: s.o.Retention,
+		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockStore, Durability: driver.DurabilityAsync, Retention: s.o.Retention,
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package app composes the daemon: backend(breaker(driver)), renewal, socket
-// and metrics. It is the only package that knows them all.
+// Package app composes the daemon: backend(breaker(driver)), renewal, socket,
+// metrics and events. It is the only package that knows them all.
 //
 // It guarantees that the daemon serves although its backend is down (and says
 // so), and that it stops in this order:
@@ -26,6 +26,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/embedded"
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/breaker"
+	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/policy"
 	"github.com/locksidecar/locksidecar/internal/sdnotify"
@@ -86,6 +87,7 @@ type daemon struct {
 	keeper   *renew.Keeper
 	server   *socket.Server
 	metrics  *metrics.Metrics
+	events   *events.Log
 	ready    atomic.Bool
 	draining atomic.Bool
 }
@@ -102,10 +104,12 @@ func Run(ctx context.Context, o Options) error {
 	d.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(name, from, to string) {
 		o.Logf("circuit breaker of %ss: %s, was %s", name, to, from)
 	}})
-	d.store = backend.New(d.breaker, backend.Options{Observer: d.metrics, Limits: o.Sizes, Logf: o.Logf})
-	d.keeper = renew.New(d.store, renew.Options{Observer: d.metrics, Logf: o.Logf})
+	d.events = events.New(0)
+	told := observer{d.metrics, d.events}
+	d.store = backend.New(d.breaker, backend.Options{Observer: told, Limits: o.Sizes, Logf: o.Logf})
+	d.keeper = renew.New(d.store, renew.Options{Observer: told, Logf: o.Logf})
 	d.server = socket.New(socket.Options{
-		Locks: d.store, Sessions: d.keeper, Status: d.status, Limits: o.Limits, Logf: o.Logf,
+		Locks: d.store, Sessions: d.keeper, Events: watched{d.events}, Status: d.status, Limits: o.Limits, Logf: o.Logf,
 		Authorize: authorize(o.Policy),
 		Ready:     func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
 	})

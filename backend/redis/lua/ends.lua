@@ -19,4 +19,5 @@ end
 
 -- sweep forgets, in the shard's index, locks that nobody has looked at since
 -- their leases and places ran out: nothing of them can stand two hours later.
+-- With them go ends that nobody has come for.
 local function sweep(now) redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - 7200000000) end

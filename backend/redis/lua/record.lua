@@ -8,7 +8,9 @@
 --       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, start
 --                                  of the key (24), owner
 --       4 their deadlines (zset) request id -> µs
---       5 the shard's index (zset) lock id -> when to look at it, µs
+--       5 the shard's index (zset) lock id -> when to look at it, µs; and the
+--                                  ended leases that nobody has told yet ->
+--                                  when to report them again
 --       6 the latest ends (hash)   hash of the request id, or of that and the key of
 --                                  the attempt that was left -> when (16 digits
 --                                  of µs), token (16), start of the lease's key
@@ -41,6 +43,13 @@ local function remember(request, token, key, cause)
   if redis.call('HLEN', KEYS[6]) > 48 then trim_ends() end
 end
 
+-- untold keeps an end until somebody has told it. The member starts with a
+-- character that no lock id has.
+local function untold(h, cause)
+  redis.call('ZADD', KEYS[5], now + 5000000,
+    '\30' .. table.concat({int(h.token), h.shared and '1' or '0', cause, h.owner, id}, '\31'))
+end
+
 -- end_holds keeps the ends of a lease's holds, of very many the latest.
 local function end_holds(h, cause)
   local requests = {}
@@ -69,6 +78,7 @@ end
 local function evict()
   for _, h in ipairs(expired) do
     end_holds(h, 'e')
+    untold(h, 'e')
     evicted = evicted .. int(h.token) .. '\31' .. (h.shared and '1' or '0') .. '\31' .. h.owner .. '\30'
     moved = true
   end

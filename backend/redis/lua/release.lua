@@ -26,4 +26,4 @@ local left = count_holds(h)
 -- The releaser's own sidecar knows; another one that renews the lease is told.
 if left == 0 and ARGV[5] == '0' and h.inbox ~= ARGV[7] then tell(h) end
 save()
-return {'released', left}
+return {'released', left, h.owner, h.shared and 1 or 0}
