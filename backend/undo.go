@@ -64,7 +64,7 @@ func (u *undos) add(lockID, requestID string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed && u.n == 0 || u.n-u.waiting >= maxUndos {
-		u.s.o.Logf("backend %s: an acquire of %q is not undone (%d under way); it ends by its TTL", u.s.o.Name, lockID, u.n)
+		u.s.o.Logger.Warn("an acquire is not undone, it ends by its TTL: too many are under way", driver.LogBackend, u.s.o.Name, driver.LogLock, lockID, driver.LogCount, u.n)
 		return
 	}
 	u.n++
@@ -88,7 +88,7 @@ func (u *undos) run(lockID, requestID string) {
 		return err
 	}, backoff.WithContext(b, u.ctx))
 	if err != nil {
-		u.s.o.Logf("backend %s: undoing an acquire of %q failed, it ends by its TTL: %v", u.s.o.Name, lockID, err)
+		u.s.o.Logger.Warn("undoing an acquire failed, it ends by its TTL", driver.LogBackend, u.s.o.Name, driver.LogLock, lockID, driver.LogError, err)
 	}
 }
 

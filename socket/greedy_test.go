@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -111,7 +112,7 @@ func childGreedy() error {
 // While one process takes all that it can get, another one acquires, holds,
 // renews, waits and releases as if it were alone.
 func TestAGreedyPeerDoesNotDisturbOthers(t *testing.T) {
-	s := start(t, socket.Options{Limits: greedyLimits, Logf: func(string, ...any) {}}, nil)
+	s := start(t, socket.Options{Limits: greedyLimits, Logger: slog.New(slog.DiscardHandler)}, nil)
 	c := dial(t, s.path)
 	h := c.hold(t)
 	h.acquire(&lockpb.AcquireRequest{LockId: "before", RequestId: "before", Ttl: seconds(2)})
