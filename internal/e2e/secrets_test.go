@@ -140,6 +140,7 @@ func TestNoSecretInErrorsOfTheStart(t *testing.T) {
 		"redis://u:" + password + "@[::1", "redis://u:" + password + "@127.0.0.1:1/?wrong=1", "redis://u:" + password + "@127.0.0.1:99999",
 		"rediss://u:" + password + "@127.0.0.1:1?ca_file=/nonexistent", "nosuch://u:" + password + "@127.0.0.1", "redis://u:" + password + "@a b",
 		"redis://u:" + password + "%zz@127.0.0.1", "redis://u:" + password + "@127.0.0.1/notadb", "u:" + password + "@127.0.0.1",
+		"redis:u:" + password + "@127.0.0.1", "redis://127.0.0.1:1?password=" + password, "redis+unix://u:" + password + "@",
 	} {
 		cmd := exec.CommandContext(within(t), testenv.Binary(t), "serve", "--backend", url, "--socket", "/nonexistent/"+strings.Repeat("n", 120))
 		out, err := cmd.CombinedOutput()
