@@ -2,10 +2,12 @@ package socket_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -109,8 +111,31 @@ func childGreedy() error {
 	return nil
 }
 
+// patientClient opens a connection for each request. The queue of connections
+// that nobody has accepted yet is the kernel's, for all peers together, and a
+// process that does nothing but connect may fill it for a moment: that, and
+// nothing else, is tried again.
+func patientClient(t *testing.T, path string) *http.Client {
+	t.Helper()
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		for {
+			c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+			if !errors.Is(err, syscall.EAGAIN) {
+				return c, err
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
 // While one process takes all that it can get, another one acquires, holds,
-// renews, waits and releases as if it were alone.
+// renews, waits and releases on the connection that it has, and gets new ones.
 func TestAGreedyPeerDoesNotDisturbOthers(t *testing.T) {
 	s := start(t, socket.Options{Limits: greedyLimits, Logger: slog.New(slog.DiscardHandler)}, nil)
 	c := dial(t, s.path)
@@ -118,7 +143,7 @@ func TestAGreedyPeerDoesNotDisturbOthers(t *testing.T) {
 	h.acquire(&lockpb.AcquireRequest{LockId: "before", RequestId: "before", Ttl: seconds(2)})
 	first := h.granted()
 	greedy := spawn(t, s, "greedy")
-	web := httpClient(t, s.path)
+	web := patientClient(t, s.path)
 	for i := range 20 {
 		id := "modest/" + strconv.Itoa(i)
 		l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: id})
