@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +27,8 @@ type Options struct {
 	Limits Limits
 	// Observer is told what happened; nil means nobody.
 	Observer Observer
-	// Logf takes lines for the operator; nil discards them.
-	Logf func(format string, args ...any)
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Store is the portable store of locks. It is safe for concurrent use.
@@ -61,9 +62,7 @@ func New(d driver.Driver, o Options) *Store {
 	if s.o.Observer == nil {
 		s.o.Observer = nobody{}
 	}
-	if s.o.Logf == nil {
-		s.o.Logf = func(string, ...any) {}
-	}
+	s.o.Logger = driver.Logger(s.o.Logger)
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.undos.start(s)
 	if s.caps.Watch {

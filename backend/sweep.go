@@ -69,9 +69,9 @@ func (s *Store) sweep(w driver.Sweeper) {
 		if s.stopped.Err() == nil && failing != (err != nil) {
 			failing = err != nil
 			if failing {
-				s.o.Logf("backend %s: expired leases for which nobody waits are not found: %v", s.o.Name, err)
+				s.o.Logger.Warn("expired leases for which nobody waits are not found", driver.LogBackend, s.o.Name, driver.LogError, err)
 			} else {
-				s.o.Logf("backend %s: expired leases for which nobody waits are found again", s.o.Name)
+				s.o.Logger.Info("expired leases for which nobody waits are found again", driver.LogBackend, s.o.Name)
 			}
 		}
 	}

@@ -64,7 +64,7 @@ func (u *undos) add(req *driver.LeaveRequest) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed && u.n == 0 || u.n-u.waiting >= maxUndos {
-		u.s.o.Logf("backend %s: an acquire of %q is not undone (%d under way); it ends by its TTL", u.s.o.Name, req.LockID, u.n)
+		u.s.o.Logger.Warn("an acquire is not undone, it ends by its TTL: too many are under way", driver.LogBackend, u.s.o.Name, driver.LogLock, req.LockID, driver.LogCount, u.n)
 		return
 	}
 	u.n++
@@ -88,7 +88,7 @@ func (u *undos) run(req *driver.LeaveRequest) {
 		return err
 	}, backoff.WithContext(b, u.ctx))
 	if err != nil {
-		u.s.o.Logf("backend %s: undoing an acquire of %q failed, it ends by its TTL: %v", u.s.o.Name, req.LockID, err)
+		u.s.o.Logger.Warn("undoing an acquire failed, it ends by its TTL", driver.LogBackend, u.s.o.Name, driver.LogLock, req.LockID, driver.LogError, err)
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *Store) watch() {
 		if s.stopped.Err() != nil {
 			return
 		}
-		s.o.Logf("backend %s: the watch for hints ended (%v); waiters poll until it is back", s.o.Name, err)
+		s.o.Logger.Warn("the watch for hints ended, waiters poll until it is back", driver.LogBackend, s.o.Name, driver.LogError, err)
 		t := time.NewTimer(rewatch/2 + time.Duration(rand.Int64N(int64(rewatch/2))))
 		select {
 		case <-t.C:

@@ -3,7 +3,6 @@ package backend_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,11 +95,11 @@ func TestUndoEndsWithTheLongestLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var lines []string
-		s, _, _ := stage(t, backend.Options{Logf: func(format string, args ...any) {
+		s, _, _ := stage(t, backend.Options{Logger: told(func(line string) {
 			mu.Lock()
 			defer mu.Unlock()
-			lines = append(lines, fmt.Sprintf(format, args...))
-		}}, func(d *staged) {
+			lines = append(lines, line)
+		})}, func(d *staged) {
 			d.acquire = func(context.Context, *driver.AcquireRequest) (*driver.AcquireResult, error) {
 				return nil, driver.ErrIndeterminate
 			}
@@ -123,7 +122,7 @@ func TestUndosAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		logged := 0
-		s, d, _ := stage(t, backend.Options{Logf: func(string, ...any) { mu.Lock(); logged++; mu.Unlock() }}, func(d *staged) {
+		s, d, _ := stage(t, backend.Options{Logger: told(func(string) { mu.Lock(); logged++; mu.Unlock() })}, func(d *staged) {
 			d.acquire = func(context.Context, *driver.AcquireRequest) (*driver.AcquireResult, error) {
 				return nil, driver.ErrIndeterminate
 			}
@@ -354,7 +353,7 @@ func TestWatchIsResumedAndAResyncWakesAll(t *testing.T) {
 		var mu sync.Mutex
 		var lines, watches int
 		sinks := make(chan func(driver.Hint), 1)
-		s, d, other := stage(t, backend.Options{Logf: func(string, ...any) { mu.Lock(); lines++; mu.Unlock() }}, func(d *staged) {
+		s, d, other := stage(t, backend.Options{Logger: told(func(string) { mu.Lock(); lines++; mu.Unlock() })}, func(d *staged) {
 			d.watch = func(ctx context.Context, sink func(driver.Hint)) error {
 				mu.Lock()
 				watches++

@@ -3,6 +3,7 @@ package renew
 import (
 	"context"
 	"hash/maphash"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,8 +54,8 @@ type Options struct {
 	Clock driver.Clock
 	// Observer is told what happens; nil means nobody.
 	Observer Observer
-	// Logf takes lines for the operator; nil discards them.
-	Logf func(format string, args ...any)
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Keeper holds leases for sessions. It is safe for concurrent use.
@@ -91,9 +92,7 @@ func New(store Store, o Options) *Keeper {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	if o.Logf == nil {
-		o.Logf = func(string, ...any) {}
-	}
+	o.Logger = driver.Logger(o.Logger)
 	k := &Keeper{store: store, o: o, sessions: make(map[*Session]struct{})}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	k.running, k.halt = context.WithCancel(k.ctx)
@@ -180,7 +179,7 @@ func (k *Keeper) giveBack(req *backend.ReleaseRequest) {
 		defer k.background.Done()
 		cancel()
 		if _, decided := reasonOf(err); err != nil && !decided {
-			k.o.Logf("a release of %q failed, the lease ends by its TTL: %v", req.LockID, err)
+			k.o.Logger.Warn("a release failed, the lease ends by its TTL", driver.LogLock, req.LockID, driver.LogError, err)
 		}
 	})
 }

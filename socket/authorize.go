@@ -3,8 +3,10 @@ package socket
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -89,7 +91,8 @@ func (s *Server) authorize(ctx context.Context, method, lockID string) (*conn, e
 // tells the client nothing.
 func (s *Server) allow(c *conn, method string, verb Verb, lockID string) error {
 	if err := s.ask(c, method, verb, lockID); err != nil {
-		s.log.printf("pid %d of uid %d was refused %s of %q by %s: %v", c.peer.PID, c.peer.UID, verb, lockID, method, err)
+		s.log.write(slog.LevelWarn, "a peer was refused", driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID,
+			driver.LogVerb, string(verb), driver.LogLock, lockID, driver.LogMethod, method, driver.LogError, err)
 		return errDenied
 	}
 	return nil

@@ -2,9 +2,11 @@ package socket
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -83,7 +85,7 @@ func (o *eventWriter) lines(events []*lockpb.Event) error {
 	for _, e := range events {
 		line, err := encode(whole, e)
 		if err != nil {
-			o.s.log.printf("an event could not be encoded: %v", err)
+			o.s.log.write(slog.LevelError, "an event could not be encoded", driver.LogError, err)
 			return err
 		}
 		if _, err := o.w.Write(line); err != nil {

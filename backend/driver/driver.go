@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"log/slog"
 	"net/url"
 )
 
@@ -166,9 +167,10 @@ type Opener func(ctx context.Context, u *url.URL, env Env) (Driver, error)
 type Env struct {
 	// Clock measures validity; nil means [BootClock].
 	Clock Clock
-	// Logf takes one line about the store's condition that an operator should
-	// see (never a secret, never a lease id); nil discards it.
-	Logf func(format string, args ...any)
+	// Logger takes lines about the store's condition that an operator should
+	// see (never a secret, never a lease id), under the keys of this package;
+	// nil discards them.
+	Logger *slog.Logger
 }
 
 // As looks up an optional ability of d. A decorator that implements T answers

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,8 +60,8 @@ type Options struct {
 	Retention time.Duration
 	// Clock counts from when leases are valid; nil means driver.BootClock.
 	Clock driver.Clock
-	// Logf takes lines for the operator; nil discards them.
-	Logf func(format string, args ...any)
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Store is the driver.
@@ -113,9 +114,7 @@ func New(o Options) (*Store, error) {
 	if o.Clock == nil {
 		o.Clock = driver.BootClock
 	}
-	if o.Logf == nil {
-		o.Logf = func(string, ...any) {}
-	}
+	o.Logger = driver.Logger(o.Logger)
 	o.Client.MaxRetries = -1 // only the breaker retries: a repeated write would meet itself
 	o.Client.DialTimeout, o.Client.ReadTimeout, o.Client.WriteTimeout = o.Timeout, o.Timeout, o.Timeout
 	o.Client.PoolTimeout = o.Timeout

@@ -147,7 +147,7 @@ func (s *Store) look(ctx context.Context, due []string) (found []driver.Ended) {
 				if err == nil {
 					evicted, err := s.swept(member, reply)
 					if err != nil {
-						s.o.Logf("redis: sweeping %q: %v", member, err)
+						s.o.Logger.Warn("a member of the index could not be swept", driver.LogLock, member, driver.LogError, err)
 					}
 					found = append(found, evicted...)
 				}
