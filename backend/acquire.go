@@ -19,8 +19,11 @@ type acquisition struct {
 	attempt *driver.AcquireRequest
 	leaseID string
 	place   *place
-	start   time.Time
-	queued  bool
+	// older is the place of an attempt at the same request that this one has
+	// superseded.
+	older  *place
+	start  time.Time
+	queued bool
 	// announced: the observer knows the place.
 	announced bool
 	told      struct {
@@ -40,8 +43,7 @@ func (s *Store) Acquire(ctx context.Context, req *AcquireRequest) (*Lease, error
 	if err != nil {
 		return nil, err
 	}
-	res, err := s.d.Acquire(ctx, q.attempt)
-	return q.end(q.await(res, err))
+	return q.run()
 }
 
 // AcquireAsync is Acquire without a goroutine that waits, unless the request
@@ -50,6 +52,10 @@ func (s *Store) AcquireAsync(ctx context.Context, req *AcquireRequest, done func
 	q, err := s.begin(ctx, req)
 	if err != nil {
 		done(nil, err)
+		return
+	}
+	if q.older != nil {
+		go func() { done(q.run()) }()
 		return
 	}
 	driver.AcquireAsync(ctx, s.d, q.attempt, func(res *driver.AcquireResult, err error) {
@@ -69,7 +75,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, start: time.Now()}
 	if a.Enqueue {
 		// Before the first attempt, so that no hint falls between the two.
-		q.place = s.waiters.enter(a.RequestID)
+		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID)
 	}
 	return q, nil
 }
@@ -77,7 +83,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 // end observes the outcome and wraps its error.
 func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 	if q.place != nil {
-		q.s.waiters.leave(q.attempt.RequestID, q.place)
+		q.s.waiters.leave(q.req.LockID, q.attempt.RequestID, q.place)
 	}
 	if q.queued {
 		q.s.queued.Add(-1)
@@ -103,7 +109,7 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 	if err == nil {
 		return res.Lease != nil
 	}
-	if !q.attempt.Enqueue || q.ctx.Err() != nil {
+	if !q.attempt.Enqueue || q.ctx.Err() != nil || q.place.isSuperseded() {
 		return true
 	}
 	switch {
@@ -124,6 +130,8 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 		q.s.tell("", res.Evicted...)
 	}
 	switch {
+	case q.place.isSuperseded():
+		return nil, errSuperseded
 	case err == nil && left == nil:
 		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
 	case err == nil:
@@ -197,6 +205,8 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		}
 		select {
 		case <-q.place.wake:
+		case <-q.place.superseded:
+			return nil, errSuperseded
 		case <-retry.C:
 		case <-bound:
 			return q.lastTry()

@@ -391,7 +391,7 @@ func TestWatchIsResumedAndAResyncWakesAll(t *testing.T) {
 			t.Errorf("%d of 20 waiters re-checked after a resync", n)
 		}
 		revoked := make(chan int64, 1)
-		s.OnRevoked(func(lockID string, token int64) { revoked <- token })
+		s.OnRevoked(func(_ string, token int64) { revoked <- token })
 		sink(driver.Hint{Kind: driver.HintRevoked, LockID: "a", Token: 7})
 		if token := <-revoked; token != 7 {
 			t.Errorf("token %d", token)

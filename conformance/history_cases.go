@@ -22,7 +22,7 @@ func historyCases() []Case {
 			Run: func(t *T) {
 				deadline := t.now().Add(historyBudget)
 				for n := range histories {
-					h := &history{t: t, deadline: deadline, rng: rand.New(rand.NewPCG(t.seed, uint64(n))), number: n} //nolint:gosec // to be repeatable
+					h := &history{t: t, deadline: deadline, rng: rand.New(rand.NewPCG(t.seed, uint64(n))), number: n}
 					h.run(fmt.Sprint("h", n))
 				}
 			}},

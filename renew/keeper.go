@@ -2,7 +2,6 @@ package renew
 
 import (
 	"context"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -182,55 +181,4 @@ func (k *Keeper) giveBack(req *backend.ReleaseRequest) {
 			k.o.Logger.Warn("a release failed, the lease ends by its TTL", driver.LogLock, req.LockID, driver.LogError, err)
 		}
 	})
-}
-
-// index finds a lease by lock and token: what a hint names.
-type index struct {
-	seed   maphash.Seed
-	shards [64]struct {
-		mu     sync.Mutex
-		leases map[leaseName]*lease
-	}
-}
-
-type leaseName struct {
-	lockID string
-	token  int64
-}
-
-func (x *index) init() {
-	x.seed = maphash.MakeSeed()
-	for i := range x.shards {
-		x.shards[i].leases = make(map[leaseName]*lease)
-	}
-}
-
-func (x *index) find(lockID string, token int64) *lease {
-	s := &x.shards[maphash.String(x.seed, lockID)%64]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.leases[leaseName{lockID, token}]
-}
-
-// put enters l and returns the lease that it replaces, of an older session.
-func (x *index) put(l *lease) *lease {
-	s := &x.shards[maphash.String(x.seed, l.LockID)%64]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := leaseName{l.LockID, l.Token}
-	old := s.leases[name]
-	s.leases[name] = l
-	if old == l {
-		return nil
-	}
-	return old
-}
-
-func (x *index) remove(l *lease) {
-	s := &x.shards[maphash.String(x.seed, l.LockID)%64]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name := (leaseName{l.LockID, l.Token}); s.leases[name] == l {
-		delete(s.leases, name)
-	}
 }

@@ -285,7 +285,7 @@ func TestRandomHistoriesAgree(t *testing.T) {
 		for _, s := range subjects {
 			s.tokens = make(map[string]int64)
 		}
-		r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // histories are to be repeatable
+		r := rand.New(rand.NewPCG(seed, 1))
 		lockID := fmt.Sprintf("h/{%d}", seed)
 		var known []driver.AcquireRequest
 		var history []string
