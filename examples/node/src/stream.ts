@@ -55,6 +55,7 @@ export type Unary<T> = (
 ) => unknown;
 
 function connect(endpoint: string): LockServiceClient {
+  if (!endpoint.startsWith("unix:")) throw new TypeError(`the endpoint is ${JSON.stringify(endpoint)}, want unix:///path`);
   return new LockServiceClient(endpoint, credentials.createInsecure(), channelOptions);
 }
 
