@@ -69,7 +69,7 @@ export class HoldStream {
   #closed = false;
   #failures = 0;
   #downSince = 0;
-  #lastError: LocksidecarError = new SidecarUnavailableError("nothing answers at the sidecar's socket");
+  #lastError: LocksidecarError | undefined;
 
   constructor(follower: Follower, endpoint: string | undefined, traceparent: () => string | undefined) {
     this.#follower = follower;
@@ -128,7 +128,7 @@ export class HoldStream {
     for (let failures = 0; ; failures++) {
       try {
         const client = await this.#ready(until);
-        if (!client) throw this.#lastError;
+        if (!client) throw this.#silence();
         const left = Math.max(1, until - performance.now());
         return await new Promise<T>((resolve, reject) =>
           call(client, this.#metadata(), { deadline: Date.now() + left }, (err, answer) =>
@@ -151,7 +151,7 @@ export class HoldStream {
         this.#lastError = await this.#session();
         this.#follower.broke(this.#lastError);
       }
-      this.#follower.missing(performance.now() - this.#downSince, this.#lastError);
+      this.#follower.missing(performance.now() - this.#downSince, this.#lastError ?? this.#silence());
       if (connected && !this.#closed && this.#follower.needed()) await sleep(fullJitter(this.#failures++));
     }
   }
@@ -190,6 +190,10 @@ export class HoldStream {
       });
       this.#follower.opened();
     });
+  }
+
+  #silence(): SidecarUnavailableError {
+    return new SidecarUnavailableError("nothing answers at the sidecar's socket");
   }
 
   #up(): void {

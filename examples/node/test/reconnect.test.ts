@@ -100,8 +100,6 @@ test("without a sidecar an acquire ends when patience does, with and without a b
   await assert.rejects(client.acquire("a"), SidecarUnavailableError);
   await assert.rejects(client.acquire("a", { waitMs: 0 }), (err) => err instanceof SidecarUnavailableError && err.retryable);
   await assert.rejects(client.get("a"), SidecarUnavailableError);
-  await sidecar.start();
-  await (await client.acquire("a")).release();
 });
 
 test("the sidecar is waited for at the start", async (t) => {
