@@ -34,6 +34,12 @@ export interface Lease {
   readonly attached: boolean;
   /** Throws {@link LeaseLostError} unless the lease may be relied on now. */
   check(): void;
+  /**
+   * The same once the event loop has read what has arrived. After a computation
+   * that blocked the loop past the lease's end the renewals lie unread, and
+   * {@link Lease.check} cannot know of them.
+   */
+  confirm(): Promise<void>;
   /** Milliseconds for which the lease may be relied on; 0 if it is lost or released. */
   remaining(): number;
   /**
@@ -118,6 +124,11 @@ export class HeldLease implements Lease {
     if (error) throw error;
   }
 
+  async confirm(): Promise<void> {
+    await this.#catchUp();
+    this.check();
+  }
+
   remaining(): number {
     return this.lost || this.#releasing || this.#state === "released" ? 0 : this.#left();
   }
@@ -135,7 +146,9 @@ export class HeldLease implements Lease {
   }
 
   async #release(): Promise<void> {
-    const lost = this.lost;
+    await this.#catchUp();
+    if (this.#state === "held" && this.#left() === 0) this.lose("unreachable", true);
+    const lost = this.#error;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (!lost) this.#state = "released";
@@ -200,18 +213,24 @@ export class HeldLease implements Lease {
   /** Looks again when the deadline must have passed. */
   #arm(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#due(TURNS), Math.ceil(this.#left()));
+    this.#timer = setTimeout(() => void this.#due(), Math.ceil(this.#left()));
+  }
+
+  async #due(): Promise<void> {
+    await this.#catchUp();
+    if (this.#state !== "held") return;
+    if (this.#left() > 0) this.#arm();
+    else this.lose("unreachable", true);
   }
 
   /**
-   * After the event loop was blocked, a timer comes before renewals that arrived
-   * meanwhile: they are read before the lease is given up. Whoever asks in
-   * between is told that it is lost, and then it is.
+   * Reads what has arrived, if the lease seems to be over: after the event loop
+   * was blocked, renewals that came in time are still to be read. Whoever asks
+   * meanwhile is told that the lease is lost, and then it is.
    */
-  #due(turns: number): void {
-    if (this.#state !== "held") return;
-    if (this.#left() > 0) this.#arm();
-    else if (turns > 0) setImmediate(() => this.#due(turns - 1));
-    else this.lose("unreachable", true);
+  async #catchUp(): Promise<void> {
+    for (let i = 0; i < TURNS && this.#state === "held" && this.#left() === 0; i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 }

@@ -21,6 +21,8 @@ export class Pending {
   failures = 0;
   /** The sidecar has nothing of it any more, or the lease is the application's. */
   answered = false;
+  /** Its promise is settled. */
+  over = false;
   settle: (lease: Lease) => void = () => undefined;
   fail: (error: unknown) => void = () => undefined;
 
@@ -87,6 +89,7 @@ export class Pending {
     if (this.#restarts++ >= RESTARTS) return false;
     this.#request = { ...this.#request, request_id: newRequestId() };
     this.sends = 0;
+    this.answered = false;
     return true;
   }
 
@@ -102,6 +105,7 @@ export class Pending {
 
   /** Nothing more comes of it. */
   stop(): void {
+    this.over = true;
     clearTimeout(this.#pause);
     clearTimeout(this.#guard);
     this.#pause = this.#guard = undefined;

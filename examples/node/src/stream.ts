@@ -6,7 +6,7 @@ import { credentials, Metadata, type CallOptions, type ClientDuplexStream, type 
 import { setTimeout as sleep } from "node:timers/promises";
 import { fullJitter } from "./backoff.js";
 import { findEndpoint } from "./endpoint.js";
-import { LocksidecarError, SidecarUnavailableError } from "./errors.js";
+import { ClientClosedError, LocksidecarError, SidecarUnavailableError } from "./errors.js";
 import { LockServiceClient, type HoldRequest, type HoldResponse } from "./gen/locksidecar/v1/lock.js";
 import { fromCall } from "./status.js";
 
@@ -126,8 +126,10 @@ export class HoldStream {
    */
   async unary<T>(call: Unary<T>, until: number): Promise<T> {
     for (let failures = 0; ; failures++) {
+      if (this.#closed) throw new ClientClosedError();
       try {
         const client = await this.#ready(until);
+        if (this.#closed) throw new ClientClosedError();
         if (!client) throw this.#silence();
         const left = Math.max(1, until - performance.now());
         return await new Promise<T>((resolve, reject) =>

@@ -29,8 +29,8 @@ export class Fake {
   readonly releases: string[] = [];
   #now = 1_000_000_000_000n;
 
-  /** answer is called with each acquire: what it returns is the event; undefined grants. */
-  constructor(t: TestContext, answer: (request: AcquireRequest, n: number) => StatusMessage | "end" | undefined) {
+  /** answer is called with each acquire: what it returns is the error; "end" ends the stream, "late" grants what is over, undefined grants. */
+  constructor(t: TestContext, answer: (request: AcquireRequest, n: number) => StatusMessage | "end" | "late" | undefined) {
     const path = join(directory(t), "f.sock");
     this.endpoint = `unix://${path}`;
     const server = new Server();
@@ -57,7 +57,9 @@ export class Fake {
         stream.write({
           request_id: value.request_id,
           lock_id: value.lock_id,
-          event: error ? { $case: "error", value: error } : { $case: "granted", value: this.#lease(value) },
+          event: error && error !== "late"
+            ? { $case: "error", value: error }
+            : { $case: "granted", value: this.#lease(value, error === "late" ? 0n : 10n) },
         });
       });
       stream.on("end", () => stream.end());
@@ -72,11 +74,11 @@ export class Fake {
 
   readonly ready: Promise<void>;
 
-  #lease(r: AcquireRequest) {
+  #lease(r: AcquireRequest, seconds: bigint) {
     return {
       lock_id: r.lock_id, lease_id: "secret", owner_id: r.owner_id, fencing_token: 7n, shared: r.shared, hold_count: 1,
-      request_id: r.request_id, ttl: r.ttl ?? { seconds: 15n, nanos: 0 }, valid_for: { seconds: 10n, nanos: 0 },
-      valid_until_boottime_ns: this.#now + 10_000_000_000n, expires_at: undefined, metadata: r.metadata,
+      request_id: r.request_id, ttl: r.ttl ?? { seconds: 15n, nanos: 0 }, valid_for: { seconds, nanos: 0 },
+      valid_until_boottime_ns: this.#now + seconds * 1_000_000_000n, expires_at: undefined, metadata: r.metadata,
     };
   }
 }

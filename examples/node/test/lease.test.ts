@@ -124,6 +124,24 @@ test("an event loop that was blocked past the TTL keeps its lease, once it has r
   await lease.release();
 });
 
+test("a body that blocks past the TTL ends well, and may ask when it has read the renewals", async (t) => {
+  const sidecar = await Sidecar.start(t);
+  await using client = new Client({ endpoint: sidecar.endpoint });
+  await client.using("a", { ttlMs: 1000 }, () => block(2500));
+  await client.using("a", { ttlMs: 1000 }, async (lease) => {
+    block(2500);
+    await lease.confirm();
+    block(2500);
+    await lease.confirm();
+  });
+  const own = new Error("the body's own");
+  const throws = client.using("a", { ttlMs: 1000 }, () => {
+    block(1500);
+    throw own;
+  });
+  await assert.rejects(throws, (err) => err === own);
+});
+
 test("who asks before the renewals are read is told that the lease is lost, and it stays so", async (t) => {
   const sidecar = await Sidecar.start(t);
   await using client = new Client({ endpoint: sidecar.endpoint });

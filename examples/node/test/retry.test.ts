@@ -75,6 +75,26 @@ test("an acquire that was undone begins anew under another request id, a few tim
   assert(stubborn.acquires.length < 10);
 });
 
+test("a grant whose time is over is given back and asked for again", async (t) => {
+  const fake: Fake = new Fake(t, (_, n) => {
+    assert.equal(fake.releases.length, n - 1, "the release comes first");
+    return n <= 2 ? "late" : undefined;
+  });
+  await fake.ready;
+  await using client = new Client({ endpoint: fake.endpoint });
+  const lease = await client.acquire("a", { owner: "me" });
+  assert.deepEqual(fake.acquires.map((a) => a.owner_id), ["me", "me", "me"]);
+  assert.deepEqual(fake.releases, fake.acquires.slice(0, 2).map((a) => a.request_id));
+  lease.check();
+
+  const always = new Fake(t, () => "late");
+  await always.ready;
+  await using other = new Client({ endpoint: always.endpoint });
+  let ran = false;
+  await assert.rejects(other.using("a", {}, () => (ran = true)), LeaseLostError);
+  assert(!ran);
+});
+
 test("each reason is an error of its own class, also one that this client does not know yet", async (t) => {
   const reasons = [...Object.keys(errorTypes).map((r) => r.replace("INVALID_…", "INVALID_NEW_FIELD")), "NEW_REASON"];
   let reason = "";
