@@ -281,7 +281,7 @@ export class Holder {
       case "granted":
         if (pending) this.#granted(pending, event.value);
         else if (lease) this.#adopted(lease, event.value);
-        else if (!this.#abandoned.has(id) && !this.#answers.has(id)) {
+        else if (this.#adopting.delete(id) || !this.#abandoned.has(id) && !this.#answers.has(id)) {
           // Nobody waits for it any more.
           this.stream.send({ $case: "release", value: this.#refOf(event.value) });
         }
@@ -301,7 +301,7 @@ export class Holder {
         this.#ended(id);
         if (pending) this.#refused(pending, error);
         else if (lease) this.#notAdopted(lease, error);
-        else this.#answers.get(id)?.(error);
+        else if (!this.#adopting.delete(id)) this.#answers.get(id)?.(error);
         return;
       }
       case "at_risk":
