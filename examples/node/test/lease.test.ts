@@ -117,7 +117,7 @@ test("a body that throws because of the loss ends with the loss itself", async (
 test("an event loop that was blocked past the TTL keeps its lease, once it has read the renewals", async (t) => {
   const sidecar = await Sidecar.start(t);
   await using client = new Client({ endpoint: sidecar.endpoint });
-  const lease = await client.acquire("a", { ttlMs: 1000 });
+  const lease = await client.acquire("a", { ttlMs: 2000 });
   block(3000);
   await sleep(50);
   lease.check();
@@ -127,16 +127,16 @@ test("an event loop that was blocked past the TTL keeps its lease, once it has r
 test("a body that blocks past the TTL ends well, and may ask when it has read the renewals", async (t) => {
   const sidecar = await Sidecar.start(t);
   await using client = new Client({ endpoint: sidecar.endpoint });
-  await client.using("a", { ttlMs: 1000 }, () => block(2500));
-  await client.using("a", { ttlMs: 1000 }, async (lease) => {
-    block(2500);
+  await client.using("a", { ttlMs: 2000 }, () => block(3000));
+  await client.using("a", { ttlMs: 2000 }, async (lease) => {
+    block(3000);
     await lease.confirm();
-    block(2500);
+    block(3000);
     await lease.confirm();
   });
   const own = new Error("the body's own");
-  const throws = client.using("a", { ttlMs: 1000 }, () => {
-    block(1500);
+  const throws = client.using("a", { ttlMs: 2000 }, () => {
+    block(2500);
     throw own;
   });
   await assert.rejects(throws, (err) => err === own);

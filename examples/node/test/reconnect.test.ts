@@ -53,13 +53,13 @@ test("the holds of one lease outlive a break together, and are renewed", async (
   const sidecar = await Sidecar.start(t);
   const proxy = new Proxy(t, sidecar);
   await using client = new Client({ endpoint: proxy.endpoint });
-  const options = { owner: "me", reentrant: true, ttlMs: 1000 };
+  const options = { owner: "me", reentrant: true, ttlMs: 2000 };
   const holds = [await client.acquire("a", options)];
   while (holds.length < 5) holds.push(await client.acquire("a", options));
   proxy.cut();
   await eventually("the break is seen", () => holds.every((l) => !l.attached));
   await eventually("all are attached again", () => holds.every((l) => l.attached));
-  await new Promise((resolve) => setTimeout(resolve, 2500)); // past the TTL: the time is what is tested
+  await new Promise((resolve) => setTimeout(resolve, 4500)); // past the TTL: the time is what is tested
   for (const hold of holds) hold.check();
   await Promise.all(holds.map((l) => l.release()));
   assert.equal((await client.get("a")).holders.length, 0);
