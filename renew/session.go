@@ -58,6 +58,8 @@ type pending struct {
 	cancel context.CancelFunc
 	// released: the application gave it up by a release.
 	released bool
+	// adopts is the lease id, if it is an adopt.
+	adopts string
 }
 
 // Open starts a session.
@@ -179,6 +181,7 @@ func (s *Session) Adopt(ctx context.Context, req *AdoptRequest) {
 	if p == nil {
 		return
 	}
+	s.update(func() { p.adopts = req.LeaseID })
 	go func() {
 		ref := req.LeaseRef
 		ref.Attach = 0
@@ -251,9 +254,10 @@ func (s *Session) granted(h *hold, l *backend.Lease) (older *lease) {
 		s.k.held.Add(1)
 		s.k.o.Observer.Held(1)
 	} else {
-		until := max(held.ValidUntil, l.ValidUntil)
+		// Answers may come in another order than the store gave them.
+		until, attach := max(held.ValidUntil, l.ValidUntil), max(held.Attach, l.Attach)
 		held.Lease = *l
-		held.ValidUntil = until
+		held.ValidUntil, held.Attach = until, attach
 	}
 	held.ttl = max(held.ttl, l.TTL)
 	if s.holds[h.id] == held {
