@@ -95,11 +95,9 @@ def main() -> int:
         with Client(args.endpoint) as client:
             modes[args.mode](client, args)
         return 0
-    except LeaseLost:
-        return 0  # it was said when it happened
     except LocksidecarError as refused:
         print(f"{refused.reason}: {refused}", file=sys.stderr)
-        return 1
+        return 75 if isinstance(refused, LeaseLost) else 1
 
 
 if __name__ == "__main__":

@@ -270,7 +270,8 @@ class Play:
 
     async def do_waiters(self, step: Step) -> None:
         async def look() -> bool:
-            return len((await self.client(step).get(self.lock(step))).waiters) == step["count"]
+            count: int = step["count"]
+            return len((await self.client(step).get(self.lock(step))).waiters) == count
 
         await eventually(look)
 
