@@ -10,7 +10,7 @@ import weakref
 from pathlib import Path
 
 from locksidecar._engine import Engine
-from locksidecar._request import Traceparent
+from locksidecar._request import Traceparent, trace
 from locksidecar.errors import Cancelled, Forked
 from locksidecar.hooks import Hooks
 from locksidecar.v1 import lock_pb2
@@ -54,6 +54,13 @@ class BaseClient:
                     raise Forked("grpc was imported before locksidecar and cannot be used after a fork: set GRPC_ENABLE_FORK_SUPPORT=1")
                 self._current = Engine(self.endpoint, self._patience, self._hooks, self._traceparent)
             return self._current
+
+    def _traced(self, request: lock_pb2.AcquireRequest) -> lock_pb2.AcquireRequest:
+        """The acquire with the traceparent of the work at hand: one stream carries acquires of many traces."""
+        for key, value in trace(self._traceparent):
+            if key not in request.metadata:
+                request.metadata[key] = value
+        return request
 
     def _close(self) -> None:
         with self._guard:

@@ -33,6 +33,8 @@ R = TypeVar("R")
 
 _CLOSING = 2.0  # seconds that a close waits for the sidecar's answers
 
+_UNDONE = 16  # how often an acquire is made anew because the sidecar undid its grant
+
 # Ends of a stream that a new stream would not better.
 _FINAL = (PermissionDenied, Unsupported, LimitExceeded, Invalid)
 
@@ -276,10 +278,17 @@ class Engine:
         end = pending.refused + self.patience
         if pending.deadline is not None:
             end = min(end, pending.deadline)
+        pending.tries += 1
+        if isinstance(failure, LeaseLost) and pending.tries <= _UNDONE:
+            # The sidecar undid a grant that it could not tell, and the id with it.
+            del self._pending[pending.request.request_id]
+            pending.rename()
+            self._pending[pending.request.request_id] = pending
+            self._post(self._acquire_message(pending))
+            return
         if not isinstance(failure, Unavailable) or again > end:
             self._fail(pending, failure)
             return
-        pending.tries += 1
         self._timers.at(again, lambda: self._acquire_again(pending))
 
     def _acquire_again(self, pending: Pending[Any]) -> None:

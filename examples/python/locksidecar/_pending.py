@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from locksidecar import _clock
 from locksidecar._lease import BaseLease
+from locksidecar._request import new_request_id
 from locksidecar.v1 import lock_pb2
 
 L = TypeVar("L", bound=BaseLease)
@@ -30,6 +31,10 @@ class Pending(Generic[L]):
         self.tries = 0
         self.future: Future[L] = Future()
         self.future.set_running_or_notify_cancel()  # nobody cancels it but the engine
+
+    def rename(self) -> None:
+        """Makes it another acquire, which is not a repeat of what was sent before."""
+        self.request.request_id = new_request_id()
 
     def message(self, lease_id: str) -> lock_pb2.HoldRequest:
         """The request as it is sent now: with what is left of the wait."""

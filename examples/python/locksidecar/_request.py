@@ -26,6 +26,11 @@ def jitter(tries: int, most: float = 1.0) -> float:
     return random.uniform(0.0, min(most, 0.05 * 2.0 ** min(tries, 16)))
 
 
+def new_request_id() -> str:
+    """A secret that names one acquire and its repeats."""
+    return uuid.uuid4().hex
+
+
 def acquire_request(
     lock_id: str,
     *,
@@ -41,7 +46,7 @@ def acquire_request(
     """An acquire under a request id of its own, by which it can be repeated."""
     request = lock_pb2.AcquireRequest(
         lock_id=lock_id, owner_id=owner or "", shared=shared, reentrant=reentrant, priority=priority,
-        metadata=metadata, token_floor=token_floor, request_id=uuid.uuid4().hex,
+        metadata=metadata, token_floor=token_floor, request_id=new_request_id(),
     )
     if ttl is not None:
         request.ttl.FromNanoseconds(round(ttl * 1e9))

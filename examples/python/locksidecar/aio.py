@@ -142,7 +142,8 @@ class Client(BaseClient):
     """A client for asyncio. Use one for the whole process and close it at the end.
 
     endpoint is unix:///path; left out, the sidecar's usual places are looked at. patience bounds, in seconds, the time
-    for which a sidecar that is not there is waited for. traceparent returns the W3C traceparent to pass on.
+    for which a sidecar that is not there is waited for. traceparent returns the W3C traceparent of the work
+    at hand, which is passed on with every call, and with every acquire as an entry of its metadata.
     """
 
     def lock(
@@ -192,7 +193,7 @@ class Client(BaseClient):
     async def _acquire(self, options: Options, wait: float | None, cancel_on_loss: bool) -> Lease:
         engine, loop = self._engine(), asyncio.get_running_loop()
         pending = engine.acquire(
-            options.request(), wait, lambda message, request: Lease(engine, message, request, loop, cancel_on_loss)
+            self._traced(options.request()), wait, lambda message, request: Lease(engine, message, request, loop, cancel_on_loss)
         )
         try:
             return await asyncio.wrap_future(pending.future)

@@ -183,7 +183,8 @@ class Client(BaseClient):
     """A client for threads. Use one for the whole process and close it at the end.
 
     endpoint is unix:///path; left out, the sidecar's usual places are looked at. patience bounds, in seconds, the time
-    for which a sidecar that is not there is waited for. traceparent returns the W3C traceparent to pass on.
+    for which a sidecar that is not there is waited for. traceparent returns the W3C traceparent of the work
+    at hand, which is passed on with every call, and with every acquire as an entry of its metadata.
     """
 
     def lock(
@@ -251,7 +252,7 @@ class Client(BaseClient):
 
     def _begin(self, options: Options, wait: float | None) -> Acquiring:
         engine = self._engine()
-        pending = engine.acquire(options.request(), wait, lambda message, request: Lease(engine, message, request))
+        pending = engine.acquire(self._traced(options.request()), wait, lambda message, request: Lease(engine, message, request))
         return Acquiring(engine, pending)
 
     def _acquire(self, options: Options, wait: float | None) -> Lease:

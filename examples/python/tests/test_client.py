@@ -80,7 +80,7 @@ def test_a_lock_behaves_like_that_of_threading(client: Client, other: Client) ->
     assert not theirs.acquire(timeout=0.2)
     for arguments in ({"blocking": False, "timeout": 1.0}, {"timeout": -2.0}):
         with pytest.raises(ValueError):
-            lock.acquire(**arguments)  # type: ignore[arg-type]
+            lock.acquire(**arguments)
     lock.release()
     assert theirs.acquire(timeout=PATIENCE)
     theirs.release()
