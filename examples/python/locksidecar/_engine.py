@@ -35,6 +35,9 @@ _CLOSING = 2.0  # seconds that a close waits for the sidecar's answers
 
 _UNDONE = 16  # how often an acquire is made anew because the sidecar undid its grant
 
+# What a repeated release is told of a lease that it has ended before, if other ends have come since.
+_FORGOTTEN = ("unknown", "released")
+
 # Ends of a stream that a new stream would not better.
 _FINAL = (PermissionDenied, Unsupported, LimitExceeded, Invalid)
 
@@ -186,7 +189,7 @@ class Engine:
                 return None
             self._stream = stream = Stream(self.lock_stub, metadata)
             for leaving in self._leaving.values():
-                stream.send(leaving.message())
+                self._send_release(leaving)
             for lease in list(self._leases.values()):
                 self._adopt(lease)
             for pending in self._pending.values():
@@ -397,22 +400,29 @@ class Engine:
         leaving = Leaving(request, _clock.now() + self.patience)
         self._leaving[request.request_id] = leaving
         self._timers.at(leaving.until, lambda: self._give_up(leaving))
-        self._post(leaving.message())
+        self._send_release(leaving)
         self._wanted.notify_all()
         return leaving
 
+    def _send_release(self, leaving: Leaving) -> None:
+        if self._stream is not None:
+            leaving.sent += 1
+            self._stream.send(lock_pb2.HoldRequest(release=leaving.request))
+
     def _release_failed(self, leaving: Leaving, failure: LocksidecarError) -> None:
-        again = _clock.now() + jitter(leaving.tries)
+        again = _clock.now() + jitter(leaving.sent)
+        if leaving.sent > 1 and isinstance(failure, LeaseLost) and failure.details.get("cause") in _FORGOTTEN:
+            self._answer(leaving, None)  # it was done the first time, when the lease stood
+            return
         if not isinstance(failure, Unavailable) or again >= leaving.until:
             self._answer(leaving, failure)
             return
-        leaving.tries += 1
         self._timers.at(again, lambda: self._release_again(leaving))
 
     def _release_again(self, leaving: Leaving) -> None:
         with self._locked():
             if self._leaving.get(leaving.request.request_id) is leaving:
-                self._post(leaving.message())
+                self._send_release(leaving)
 
     def _give_up(self, leaving: Leaving) -> None:
         with self._locked():

@@ -53,9 +53,6 @@ class Leaving:
         self.request = request
         #: When it is given up; the lease then ends by its TTL.
         self.until = until
-        self.tries = 0
+        self.sent = 0
         self.future: Future[None] = Future()
         self.future.set_running_or_notify_cancel()
-
-    def message(self) -> lock_pb2.HoldRequest:
-        return lock_pb2.HoldRequest(release=self.request)
