@@ -108,7 +108,7 @@ class Engine:
 
     def release(self, lease: BaseLease) -> Future[None]:
         """Ends a hold. The future gets the outcome: LeaseLost if the lease was lost before."""
-        lease.stands  # noqa: B018  the clock may say first that it does not
+        self.expire(lease)
         with self._locked():
             if lease._released:
                 return _done()
@@ -118,7 +118,7 @@ class Engine:
         return leaving.future if loss is None else _done(loss)
 
     def expire(self, lease: BaseLease) -> None:
-        """Has the clock say that a lease is lost."""
+        """Has the clock say that a lease is lost, if it does."""
         with self._locked():
             if self._leases.get(lease._message.request_id) is lease and _clock.now() >= lease._valid_until:
                 self._lose(lease, "expired")

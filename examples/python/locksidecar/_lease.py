@@ -86,15 +86,13 @@ class BaseLease:
     @property
     def stands(self) -> bool:
         """Whether the lease may be relied on at this moment."""
-        self._own()
-        if not self._released and self._lost_reason is None and _clock.now() >= self._valid_until:
-            self._engine.expire(self)
+        self._look()
         return not self._released and self._lost_reason is None
 
     @property
     def lost_reason(self) -> str | None:
         """Why the lease was lost (expired, forced, max_hold, …); None if it was not."""
-        self.stands  # noqa: B018  the clock may say so first
+        self._look()
         return self._lost_reason
 
     def remaining(self) -> float:
@@ -105,6 +103,12 @@ class BaseLease:
         """Raises LeaseLost unless the lease stands. A process may pause after it looked: only the token is safe."""
         if not self.stands:
             raise self._loss()
+
+    def _look(self) -> None:
+        """Looks at the clock, which may say first that the lease is lost."""
+        self._own()
+        if not self._released and self._lost_reason is None and _clock.now() >= self._valid_until:
+            self._engine.expire(self)
 
     def _loss(self) -> LeaseLost:
         cause = self._lost_reason or "released"

@@ -9,12 +9,17 @@ import grpc
 
 from locksidecar.v1 import lock_pb2, lock_pb2_grpc
 
+_SILENCE_MS = 65_000
+
 _OPTIONS: Sequence[tuple[str, str | int]] = (
     # The path of a Unix socket is no host name.
     ("grpc.default_authority", "localhost"),
-    # A sidecar that is silent for ten seconds is as good as gone.
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    # gRPC ends the calls of a connection that it gives up, and an ended call is what asks the sidecar to release: a
+    # sidecar that only stood still would release on its return. So a silent one is given up only when no lease can
+    # stand any more: none lasts for more than 60 s. Before that each lease ends by its own clock.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", _SILENCE_MS),
+    ("grpc.http2.ping_timeout_ms", _SILENCE_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # The pauses between attempts are this package's own; gRPC's come on top.

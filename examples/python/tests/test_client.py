@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -227,3 +229,42 @@ def test_an_endpoint_is_a_unix_socket(monkeypatch: pytest.MonkeyPatch, sidecar: 
     monkeypatch.setenv("LOCKSIDECAR_ENDPOINT", sidecar.endpoint)
     with Client() as c:
         c.acquire("a").release()
+
+
+def test_a_sidecar_that_stood_still_keeps_the_lease_that_outlasted_it(sidecar: Sidecar, client: Client) -> None:
+    short, long = client.acquire("short", ttl=11), client.acquire("long", ttl=60)
+    sidecar.send(signal.SIGSTOP)
+    assert short.lost.wait(PATIENCE)  # by the clock
+    long.check()
+    sidecar.send(signal.SIGCONT)
+    assert client.get("long").holders[0].fencing_token == long.fencing_token
+    client.acquire("short").release()  # on the same stream
+    assert long.attached
+    long.release()
+
+
+def test_an_interrupted_wait_leaves_the_queue(sidecar: Sidecar, client: Client) -> None:
+    program = """if True:
+        import sys
+        from locksidecar import Client
+        client = Client(sys.argv[1])
+        try:
+            client.acquire("a")
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        sys.stdin.read()
+    """
+    with client.lock("a"):
+        command = [sys.executable, "-c", program, sidecar.endpoint]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as waiter:
+            eventually("it waits", lambda: len(client.get("a").waiters) == 1)
+            waiter.send_signal(signal.SIGINT)
+            assert waiter.stdout is not None and waiter.stdout.readline() == "interrupted\n"
+            eventually("it left", lambda: len(client.get("a").waiters) == 0)
+            assert waiter.poll() is None
+
+
+def test_the_end_of_a_process_gives_everything_back(sidecar: Sidecar, client: Client) -> None:
+    program = "import sys; from locksidecar import Client; c = Client(sys.argv[1]); c.acquire('a', ttl=60); c.acquire('b', ttl=60)"
+    subprocess.run([sys.executable, "-c", program, sidecar.endpoint], check=True, timeout=PATIENCE)
+    assert not client.get("a").holders and not client.get("b").holders
