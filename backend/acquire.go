@@ -114,9 +114,11 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 // conclude turns the deciding outcome into the acquire's.
 func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, error) {
 	left := q.ctx.Err()
+	if err == nil {
+		q.s.expired(res)
+	}
 	switch {
 	case err == nil && left == nil:
-		q.s.expired(res)
 		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
 	case err == nil:
 		// The grant met a caller that had gone.
@@ -144,10 +146,14 @@ func sentUnknown(err error) error {
 	return err
 }
 
-// certain says whether an error proves that nothing was done.
+// certain says whether an error proves that nothing was done. One that joins
+// the outcomes of several attempts is as uncertain as the worst of them.
 func certain(err error) bool {
+	if errors.Is(err, driver.ErrIndeterminate) {
+		return false
+	}
 	for _, s := range driver.Sentinels() {
-		if s != driver.ErrIndeterminate && errors.Is(err, s) {
+		if errors.Is(err, s) {
 			return true
 		}
 	}

@@ -22,7 +22,7 @@ type child struct {
 // start runs the command. It dies with this process (PDEATHSIG); what it
 // started itself does not, unless it is killed with the group.
 func start(argv []string, env ...string) (*child, error) {
-	c := &child{cmd: exec.Command(argv[0], argv[1:]...), ended: make(chan struct{})} //nolint:gosec // the user's command
+	c := &child{cmd: exec.Command(argv[0], argv[1:]...), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

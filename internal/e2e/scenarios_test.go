@@ -115,7 +115,7 @@ func newPlayer(t *testing.T, url string, argv []string) *player {
 	p.sidecar = testenv.Daemon(t, p.args...)
 
 	argv = append(argv, "--endpoint", p.sidecar.Endpoint())
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // a runner of this repository
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr testenv.Output
 	cmd.Stderr = &stderr
@@ -139,7 +139,7 @@ func newPlayer(t *testing.T, url string, argv []string) *player {
 		_ = p.stdin.Close()
 		ended := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 		defer ended.Stop()
-		for range p.lines { //nolint:revive // drained, so that the runner can end
+		for range p.lines { // drained, so that the runner can end
 		}
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the runner ended with %v", err)
