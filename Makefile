@@ -38,6 +38,8 @@ bench: setup ## compare the sidecar with a bare echo and with the store, in one 
 fuzz-short: ## fuzz each parser for a few seconds
 	go test -run '^$$' -fuzz FuzzValidLockID -fuzztime 10s ./backend
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s ./internal/policy
+	go test -run '^$$' -fuzz FuzzCursor -fuzztime 10s ./internal/events
+	go test -run '^$$' -fuzz FuzzEnd -fuzztime 10s ./backend/redis
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

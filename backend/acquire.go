@@ -19,9 +19,14 @@ type acquisition struct {
 	attempt *driver.AcquireRequest
 	leaseID string
 	place   *place
-	start   time.Time
-	queued  bool
-	told    struct {
+	// older is the place of an attempt at the same request that this one has
+	// superseded.
+	older  *place
+	start  time.Time
+	queued bool
+	// announced: the observer knows the place.
+	announced bool
+	told      struct {
 		position, length int
 		at               time.Time
 	}
@@ -38,8 +43,7 @@ func (s *Store) Acquire(ctx context.Context, req *AcquireRequest) (*Lease, error
 	if err != nil {
 		return nil, err
 	}
-	res, err := s.d.Acquire(ctx, q.attempt)
-	return q.end(q.await(res, err))
+	return q.run()
 }
 
 // AcquireAsync is Acquire without a goroutine that waits, unless the request
@@ -48,6 +52,10 @@ func (s *Store) AcquireAsync(ctx context.Context, req *AcquireRequest, done func
 	q, err := s.begin(ctx, req)
 	if err != nil {
 		done(nil, err)
+		return
+	}
+	if q.older != nil {
+		go func() { done(q.run()) }()
 		return
 	}
 	driver.AcquireAsync(ctx, s.d, q.attempt, func(res *driver.AcquireResult, err error) {
@@ -67,7 +75,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, start: time.Now()}
 	if a.Enqueue {
 		// Before the first attempt, so that no hint falls between the two.
-		q.place = s.waiters.enter(a.RequestID)
+		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID)
 	}
 	return q, nil
 }
@@ -75,7 +83,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 // end observes the outcome and wraps its error.
 func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 	if q.place != nil {
-		q.s.waiters.leave(q.attempt.RequestID, q.place)
+		q.s.waiters.leave(q.req.LockID, q.attempt.RequestID, q.place)
 	}
 	if q.queued {
 		q.s.queued.Add(-1)
@@ -89,6 +97,10 @@ func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("acquire %q: %w", q.req.LockID, err)
 	}
+	q.s.o.Observer.Happened(Event{
+		Kind: Acquired, LockID: l.LockID, OwnerID: l.OwnerID, RequestID: l.RequestID, Token: l.Token, Shared: l.Shared,
+		HoldCount: len(l.Holds),
+	})
 	return l, nil
 }
 
@@ -97,7 +109,7 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 	if err == nil {
 		return res.Lease != nil
 	}
-	if !q.attempt.Enqueue || q.ctx.Err() != nil {
+	if !q.attempt.Enqueue || q.ctx.Err() != nil || q.place.isSuperseded() {
 		return true
 	}
 	switch {
@@ -115,25 +127,27 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, error) {
 	left := q.ctx.Err()
 	if err == nil {
-		q.s.expired(res)
+		q.s.tell("", res.Evicted...)
 	}
 	switch {
+	case q.place.isSuperseded():
+		return nil, errSuperseded
 	case err == nil && left == nil:
 		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
 	case err == nil:
 		// The grant met a caller that had gone.
-		q.undo()
+		q.undo(reasonLeft(left))
 		return nil, left
 	case left != nil:
-		q.undo()
+		q.undo(reasonLeft(left))
 		return nil, errors.Join(left, sentUnknown(err))
 	case !certain(err):
-		q.undo()
+		q.undo(ReasonFailed)
 		if !errors.Is(err, driver.ErrIndeterminate) {
 			err = fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
 		}
 	case q.queued:
-		q.undo()
+		q.undo(ReasonFailed)
 	}
 	return nil, err
 }
@@ -179,7 +193,7 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		}
 		pause := q.s.jitter(q.s.caps.Poll)
 		if err == nil {
-			q.s.expired(res)
+			q.s.tell("", res.Evicted...)
 			q.report(res.Position, res.QueueLength)
 			pause = min(pause, res.RetryAfter)
 		}
@@ -191,14 +205,16 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		}
 		select {
 		case <-q.place.wake:
+		case <-q.place.superseded:
+			return nil, errSuperseded
 		case <-retry.C:
 		case <-bound:
 			return q.lastTry()
 		case <-q.ctx.Done():
-			q.undo()
+			q.undo(reasonLeft(q.ctx.Err()))
 			return nil, q.ctx.Err()
 		case <-q.s.stopped.Done():
-			q.undo()
+			q.undo(ReasonLeft)
 			return nil, driver.ErrClosed
 		}
 		res, err = q.s.d.Acquire(q.ctx, q.attempt)
@@ -212,15 +228,37 @@ func (q *acquisition) lastTry() (*Lease, error) {
 	last.Enqueue = false
 	res, err := q.s.d.Acquire(q.ctx, &last)
 	if errors.Is(err, driver.ErrHeld) {
+		q.abandoned(ReasonTimeout)
 		return nil, err // the place went with the refusal
 	}
 	return q.conclude(res, err)
 }
 
-func (q *acquisition) undo() { q.s.undos.add(q.req.LockID, q.attempt.RequestID) }
+// undo gives back, in the background, what the store may keep of this acquire:
+// not what a repeat of its request has got since, which the caller may have been
+// told of.
+func (q *acquisition) undo(reason string) {
+	q.s.undos.add(&driver.LeaveRequest{LockID: q.req.LockID, RequestID: q.attempt.RequestID, Key: q.attempt.Key})
+	q.abandoned(reason)
+}
 
-// report tells the caller its position when it moved, at most once a second.
+func (q *acquisition) abandoned(reason string) {
+	q.s.o.Observer.Happened(Event{
+		Kind: Abandoned, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
+		Shared: q.req.Shared, Reason: reason,
+	})
+}
+
+// report tells the observer the first position, and the caller its position
+// when it moved, at most once a second.
 func (q *acquisition) report(position, length int) {
+	if !q.announced {
+		q.announced = true
+		q.s.o.Observer.Happened(Event{
+			Kind: Queued, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
+			Shared: q.req.Shared, Position: position, QueueLength: length,
+		})
+	}
 	if q.req.OnQueued == nil || position == q.told.position && length == q.told.length {
 		return
 	}
@@ -230,12 +268,6 @@ func (q *acquisition) report(position, length int) {
 	}
 	q.told.position, q.told.length, q.told.at = position, length, now
 	q.req.OnQueued(position, length)
-}
-
-func (s *Store) expired(res *driver.AcquireResult) {
-	if n := len(res.Evicted); n > 0 {
-		s.o.Observer.Expired(n)
-	}
 }
 
 // jitter spreads a pause over its last quarter, so that waiters which queued

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,30 +27,8 @@ type Options struct {
 	Limits Limits
 	// Observer is told what happened; nil means nobody.
 	Observer Observer
-	// Logf takes lines for the operator; nil discards them.
-	Logf func(format string, args ...any)
-}
-
-// Observer is told what the store does. Its methods are called on the hot path
-// and must not block.
-type Observer interface {
-	// Acquired is called once for each acquire.
-	Acquired(AcquireObservation)
-	// Waiting is called with +1 and -1 as requests enter and leave the queue.
-	Waiting(delta int)
-	// Expired is called with the number of expired leases that a call of this
-	// store evicted: each expiry is counted once in a fleet.
-	Expired(n int)
-}
-
-// AcquireObservation describes an acquire that has ended.
-type AcquireObservation struct {
-	Shared bool
-	// Wait is the time from the call to its end.
-	Wait time.Duration
-	// Contended: the first attempt did not get the lock.
-	Contended bool
-	Err       error
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Store is the portable store of locks. It is safe for concurrent use.
@@ -60,6 +39,7 @@ type Store struct {
 	waiters  waiters
 	queued   atomic.Int64
 	undos    undos
+	ends     ends
 	revoked  atomic.Pointer[func(lockID string, token int64)]
 	stop     context.CancelFunc
 	stopped  context.Context
@@ -82,22 +62,18 @@ func New(d driver.Driver, o Options) *Store {
 	if s.o.Observer == nil {
 		s.o.Observer = nobody{}
 	}
-	if s.o.Logf == nil {
-		s.o.Logf = func(string, ...any) {}
-	}
+	s.o.Logger = driver.Logger(s.o.Logger)
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.undos.start(s)
 	if s.caps.Watch {
 		s.watching.Go(s.watch)
 	}
+	if w, ok := driver.As[driver.Sweeper](d); ok {
+		s.ends.kept = true
+		s.watching.Go(func() { s.sweep(w) })
+	}
 	return s
 }
-
-type nobody struct{}
-
-func (nobody) Acquired(AcquireObservation) {}
-func (nobody) Waiting(int)                 {}
-func (nobody) Expired(int)                 {}
 
 // Name is the backend's.
 func (s *Store) Name() string { return s.o.Name }
@@ -217,6 +193,7 @@ func (s *Store) Release(ctx context.Context, req *ReleaseRequest) (*driver.Relea
 	if err != nil {
 		return nil, fmt.Errorf("release %q: %w", req.LockID, err)
 	}
+	s.released(req, res)
 	return res, nil
 }
 
@@ -230,9 +207,18 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *ReleaseRequest, done func
 	}
 	driver.ReleaseAsync(ctx, s.d, r, func(res *driver.ReleaseResult, err error) {
 		if err != nil {
-			res, err = nil, fmt.Errorf("release %q: %w", req.LockID, err)
+			done(nil, fmt.Errorf("release %q: %w", req.LockID, err))
+			return
 		}
-		done(res, err)
+		s.released(req, res)
+		done(res, nil)
+	})
+}
+
+func (s *Store) released(req *ReleaseRequest, res *driver.ReleaseResult) {
+	s.o.Observer.Happened(Event{
+		Kind: Released, LockID: req.LockID, OwnerID: res.OwnerID, RequestID: req.RequestID, Token: req.Token,
+		Shared: res.Shared, HoldCount: res.HoldCount,
 	})
 }
 
@@ -259,6 +245,7 @@ func (s *Store) Leave(ctx context.Context, lockID, requestID string) error {
 	if err != nil {
 		return fmt.Errorf("leave %q: %w", lockID, err)
 	}
+	s.o.Observer.Happened(Event{Kind: Abandoned, LockID: lockID, RequestID: requestID, Reason: ReasonUndone})
 	return nil
 }
 
@@ -309,11 +296,16 @@ func (s *Store) ForceRelease(ctx context.Context, req *ForceReleaseRequest) (*Fo
 		if err != nil {
 			return nil, wrap(err)
 		}
+		s.o.Observer.Happened(Event{
+			Kind: Revoked, LockID: req.LockID, OwnerID: h.OwnerID, Token: h.Token, Shared: h.Shared,
+			Cause: driver.CauseForced, Reason: req.Reason,
+		})
 		return &ForceReleaseResult{Holder: *h}, nil
 	}
 	e, err := s.d.Evict(ctx, evict)
 	if err != nil {
 		return nil, wrap(err)
 	}
+	s.tell(req.Reason, *e)
 	return &ForceReleaseResult{Holder: driver.Holder{OwnerID: e.OwnerID, Token: e.Token, Shared: e.Shared}, Ended: true}, nil
 }

@@ -93,6 +93,8 @@ type ForceReleaseRequest struct {
 	LockID    string
 	Token     int64
 	Immediate bool
+	// Reason is the operator's, for the Observer.
+	Reason string
 }
 
 // ForceReleaseResult describes the lease that was revoked or ended.

@@ -60,18 +60,18 @@ func (u *undos) drop() {
 }
 
 // add starts an undo.
-func (u *undos) add(lockID, requestID string) {
+func (u *undos) add(req *driver.LeaveRequest) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed && u.n == 0 || u.n-u.waiting >= maxUndos {
-		u.s.o.Logf("backend %s: an acquire of %q is not undone (%d under way); it ends by its TTL", u.s.o.Name, lockID, u.n)
+		u.s.o.Logger.Warn("an acquire is not undone, it ends by its TTL: too many are under way", driver.LogBackend, u.s.o.Name, driver.LogLock, req.LockID, driver.LogCount, u.n)
 		return
 	}
 	u.n++
-	go u.run(lockID, requestID)
+	go u.run(req)
 }
 
-func (u *undos) run(lockID, requestID string) {
+func (u *undos) run(req *driver.LeaveRequest) {
 	defer u.done()
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),
@@ -81,14 +81,14 @@ func (u *undos) run(lockID, requestID string) {
 	err := backoff.Retry(func() error {
 		ctx, cancel := context.WithTimeout(u.ctx, undoTimeout)
 		defer cancel()
-		err := u.s.d.Leave(ctx, &driver.LeaveRequest{LockID: lockID, RequestID: requestID})
+		err := u.s.d.Leave(ctx, req)
 		if errors.Is(err, driver.ErrClosed) || errors.Is(err, driver.ErrFormat) {
 			return backoff.Permanent(err)
 		}
 		return err
 	}, backoff.WithContext(b, u.ctx))
 	if err != nil {
-		u.s.o.Logf("backend %s: undoing an acquire of %q failed, it ends by its TTL: %v", u.s.o.Name, lockID, err)
+		u.s.o.Logger.Warn("undoing an acquire failed, it ends by its TTL", driver.LogBackend, u.s.o.Name, driver.LogLock, req.LockID, driver.LogError, err)
 	}
 }
 

@@ -17,13 +17,20 @@ const waiterShards = 64
 type waiters struct {
 	shards [waiterShards]struct {
 		mu     sync.Mutex
-		places map[string]*place
+		places map[placeName]*place
 	}
 }
 
+type placeName struct{ lockID, requestID string }
+
 // place is where an acquire waits for a hint. A hint that nobody has taken yet
 // stays.
-type place struct{ wake chan struct{} }
+type place struct {
+	wake chan struct{}
+	// superseded is closed when a newer attempt at the request has come, left
+	// when this one has ended.
+	superseded, left chan struct{}
+}
 
 func (p *place) hint() {
 	select {
@@ -36,33 +43,39 @@ var waiterSeed = maphash.MakeSeed()
 
 func shardOf(requestID string) uint64 { return maphash.String(waiterSeed, requestID) % waiterShards }
 
-func (w *waiters) enter(requestID string) *place {
-	p := &place{make(chan struct{}, 1)}
-	s := &w.shards[shardOf(requestID)]
+// enter makes a place, and supersedes the one of an older attempt at the same
+// request, if there is one.
+func (w *waiters) enter(lockID, requestID string) (p, older *place) {
+	p = &place{make(chan struct{}, 1), make(chan struct{}), make(chan struct{})}
+	s, name := &w.shards[shardOf(requestID)], placeName{lockID, requestID}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.places == nil {
-		s.places = make(map[string]*place)
+		s.places = make(map[placeName]*place)
 	}
-	s.places[requestID] = p
-	return p
+	if older = s.places[name]; older != nil {
+		close(older.superseded)
+	}
+	s.places[name] = p
+	return p, older
 }
 
-// leave forgets the place, unless a repeat of the request has taken it over.
-func (w *waiters) leave(requestID string, p *place) {
+// leave ends the place, and forgets it unless a newer attempt has taken over.
+func (w *waiters) leave(lockID, requestID string, p *place) {
+	s, name := &w.shards[shardOf(requestID)], placeName{lockID, requestID}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(p.left)
+	if s.places[name] == p {
+		delete(s.places, name)
+	}
+}
+
+func (w *waiters) find(lockID, requestID string) *place {
 	s := &w.shards[shardOf(requestID)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.places[requestID] == p {
-		delete(s.places, requestID)
-	}
-}
-
-func (w *waiters) find(requestID string) *place {
-	s := &w.shards[shardOf(requestID)]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.places[requestID]
+	return s.places[placeName{lockID, requestID}]
 }
 
 func (w *waiters) all() (places []*place) {
@@ -87,7 +100,7 @@ func (s *Store) watch() {
 		if s.stopped.Err() != nil {
 			return
 		}
-		s.o.Logf("backend %s: the watch for hints ended (%v); waiters poll until it is back", s.o.Name, err)
+		s.o.Logger.Warn("the watch for hints ended, waiters poll until it is back", driver.LogBackend, s.o.Name, driver.LogError, err)
 		t := time.NewTimer(rewatch/2 + time.Duration(rand.Int64N(int64(rewatch/2))))
 		select {
 		case <-t.C:
@@ -100,7 +113,7 @@ func (s *Store) watch() {
 func (s *Store) hint(h driver.Hint) {
 	switch h.Kind {
 	case driver.HintGrantable:
-		if p := s.waiters.find(h.RequestID); p != nil {
+		if p := s.waiters.find(h.LockID, h.RequestID); p != nil {
 			p.hint()
 		}
 	case driver.HintRevoked:

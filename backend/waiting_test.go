@@ -3,7 +3,6 @@ package backend_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,11 +95,11 @@ func TestUndoEndsWithTheLongestLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var lines []string
-		s, _, _ := stage(t, backend.Options{Logf: func(format string, args ...any) {
+		s, _, _ := stage(t, backend.Options{Logger: told(func(line string) {
 			mu.Lock()
 			defer mu.Unlock()
-			lines = append(lines, fmt.Sprintf(format, args...))
-		}}, func(d *staged) {
+			lines = append(lines, line)
+		})}, func(d *staged) {
 			d.acquire = func(context.Context, *driver.AcquireRequest) (*driver.AcquireResult, error) {
 				return nil, driver.ErrIndeterminate
 			}
@@ -123,7 +122,7 @@ func TestUndosAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		logged := 0
-		s, d, _ := stage(t, backend.Options{Logf: func(string, ...any) { mu.Lock(); logged++; mu.Unlock() }}, func(d *staged) {
+		s, d, _ := stage(t, backend.Options{Logger: told(func(string) { mu.Lock(); logged++; mu.Unlock() })}, func(d *staged) {
 			d.acquire = func(context.Context, *driver.AcquireRequest) (*driver.AcquireResult, error) {
 				return nil, driver.ErrIndeterminate
 			}
@@ -354,7 +353,7 @@ func TestWatchIsResumedAndAResyncWakesAll(t *testing.T) {
 		var mu sync.Mutex
 		var lines, watches int
 		sinks := make(chan func(driver.Hint), 1)
-		s, d, other := stage(t, backend.Options{Logf: func(string, ...any) { mu.Lock(); lines++; mu.Unlock() }}, func(d *staged) {
+		s, d, other := stage(t, backend.Options{Logger: told(func(string) { mu.Lock(); lines++; mu.Unlock() })}, func(d *staged) {
 			d.watch = func(ctx context.Context, sink func(driver.Hint)) error {
 				mu.Lock()
 				watches++
@@ -392,7 +391,7 @@ func TestWatchIsResumedAndAResyncWakesAll(t *testing.T) {
 			t.Errorf("%d of 20 waiters re-checked after a resync", n)
 		}
 		revoked := make(chan int64, 1)
-		s.OnRevoked(func(lockID string, token int64) { revoked <- token })
+		s.OnRevoked(func(_ string, token int64) { revoked <- token })
 		sink(driver.Hint{Kind: driver.HintRevoked, LockID: "a", Token: 7})
 		if token := <-revoked; token != 7 {
 			t.Errorf("token %d", token)
@@ -430,10 +429,12 @@ func (o *observed) Waiting(delta int) {
 	o.waiting += delta
 }
 
-func (o *observed) Expired(n int) {
+func (o *observed) Happened(e backend.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.expired += n
+	if e.Kind == backend.Ended && e.Cause == driver.CauseExpired {
+		o.expired++
+	}
 }
 
 func TestObserverIsToldEachAcquireOnce(t *testing.T) {

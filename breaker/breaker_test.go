@@ -177,3 +177,31 @@ func TestContentionIsNoFailure(t *testing.T) {
 		}
 	})
 }
+
+// An open breaker stands in the way of acquires, not of the sweep that finds
+// what has expired meanwhile.
+func TestSweepsPassAnOpenBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, b := setup(t, breaker.Options{MaxRetries: -1, FailureThreshold: 1, OpenFor: time.Hour})
+		if _, err := b.Acquire(t.Context(), request("dead")); err != nil {
+			t.Fatal(err)
+		}
+		f.down = driver.ErrUnavailable
+		_, _ = b.Acquire(t.Context(), request("opens it"))
+		if b.State() != "open" {
+			t.Fatalf("the breaker is %s", b.State())
+		}
+		time.Sleep(11 * time.Second)
+		w, ok := driver.As[driver.Sweeper](b)
+		if !ok {
+			t.Fatal("the breaker hides the sweep")
+		}
+		ends, err := w.Sweep(t.Context())
+		if err != nil || len(ends) != 1 || ends[0].OwnerID != "owner dead" {
+			t.Errorf("swept %+v, %v; want the dead lease", ends, err)
+		}
+		if err := w.Told(t.Context(), ends); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -24,6 +24,9 @@ const (
 	NeedAttach Need = "attach numbers"
 	// NeedEvict: leases can be evicted by their token for any cause.
 	NeedEvict Need = "evict"
+	// NeedSweep: the driver itself can be asked to sweep. Whether it declares
+	// expiry events is the case's to compare.
+	NeedSweep Need = "sweeps"
 	// NeedPlaces: places in the queue run out when they are not repeated.
 	NeedPlaces Need = "places that run out"
 	// NeedKeys: the caller chooses the lease's key.
@@ -32,6 +35,8 @@ const (
 	NeedWatch Need = "hints"
 	// NeedWipe: the harness can wipe the store.
 	NeedWipe Need = "a harness that wipes the store"
+	// NeedPause: the harness can make the store freeze.
+	NeedPause Need = "a harness that freezes the store"
 	// NeedSkew: the harness can step the clock that tokens are made of.
 	NeedSkew Need = "a harness that steps the clock of the tokens"
 	// NeedCollect: the harness can let the records of free locks be collected.
@@ -70,6 +75,9 @@ type Harness struct {
 	Lacks map[Need]string
 	// Wipe, if not nil, makes the store lose all its data.
 	Wipe func(ctx context.Context) error
+	// Pause, if not nil, freezes the store: it keeps its connections, answers
+	// nothing and decides nothing, until resume is called.
+	Pause func() (resume func() error, err error)
 	// Skew, if not nil, sets how far the wall clock that tokens are made of is
 	// ahead of the time of day; 0 sets it right. It does not touch Clock.
 	Skew func(ahead time.Duration)
@@ -89,7 +97,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 		switch {
 		case n == NeedShared && !caps.Shared, n == NeedWatch && !caps.Watch:
 			return fmt.Sprintf("needs %s: the driver does not declare it", n)
-		case n == NeedWipe && h.Wipe == nil, n == NeedSkew && h.Skew == nil, n == NeedCollect && h.Collect == nil:
+		case n == NeedWipe && h.Wipe == nil, n == NeedPause && h.Pause == nil, n == NeedSkew && h.Skew == nil, n == NeedCollect && h.Collect == nil:
 			return "needs " + string(n)
 		}
 	}
@@ -99,8 +107,8 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 // Cases lists every case in the order of its name.
 func Cases() []Case {
 	all := slices.Concat(
-		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), waitingCases(), placeCases(),
-		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), revocationCases(), raceCases(), historyCases(),
+		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), freezeCases(), waitingCases(), placeCases(),
+		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), sweepCases(), revocationCases(), raceCases(), historyCases(),
 	)
 	slices.SortFunc(all, func(a, b Case) int {
 		switch {

@@ -7,6 +7,14 @@
 // silently: a case is skipped only for a capability that the driver does not
 // declare or a power that the [Harness] does not have.
 //
+// What a harness can do beside opening drivers (wipe the store, freeze it, step
+// its clock, have idle records collected) is optional: each power that it has
+// adds cases. Beside the cases themselves, every case ends with a look at the
+// state of the locks that it used and at the goroutines that it started.
+//
+// Random histories are compared with a model of the contract. A failure prints
+// their seed; the same seed in [Options] repeats them.
+//
 // Passing proves that no case found a violation; it does not prove that there
 // is none.
 //

@@ -28,7 +28,8 @@ func exclusionCases() []Case {
 			}},
 		{Name: "Exclusion/LocksAreIndependent", Guarantee: "Ids that differ in any byte are different locks.",
 			Run: func(t *T) {
-				for i, id := range []string{"a", "A", "a/b", "a:b", "{a}", "{a}b", "a%2Fb", "a%252Fb", "a.b", "a+b", "a=b", "a@b", "a~b", "l:a", "q:a", "i", strings.Repeat("n", 100)} {
+				longest := strings.Repeat("n", 254-len(t.Lock("")))
+				for i, id := range []string{longest + "x", longest + "y", "a", "A", "a/b", "a:b", "{a}", "{a}b", "a%2Fb", "a%252Fb", "a.b", "a+b", "a=b", "a@b", "a~b", "l:a", "q:a", "i", "ab", "b"} {
 					t.Must(t.D, t.Request(t.Lock(id), fmt.Sprint("owner ", i)))
 				}
 			}},
@@ -67,7 +68,7 @@ func exclusionCases() []Case {
 			}},
 		{Name: "Exclusion/ManyLocksAtOnce", Guarantee: "Many locks used by many workers at once keep exact totals each.",
 			Run: func(t *T) {
-				const workers, locks, rounds = 8, 2, 25
+				const workers, locks, rounds = 8, 2, 100
 				totals := make([]int, locks)
 				var wg sync.WaitGroup
 				for w := range workers {

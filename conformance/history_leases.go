@@ -34,7 +34,7 @@ func (h *history) prolong(l *historyLock, what string, call func(context.Context
 	if adopt {
 		ref.Attach = 0
 	}
-	lease, err := call(h.t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: historyTTL})
+	lease, err := call(h.t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: lasting})
 	want, got := l.model.prolong(ref, adopt), ""
 	if err != nil {
 		got = errorText(err)
@@ -44,18 +44,27 @@ func (h *history) prolong(l *historyLock, what string, call func(context.Context
 	h.compare(l, fmt.Sprintf("%s %d (attach %d, key %.4s)", what, ref.Token, ref.Attach, ref.Key), got, want)
 }
 
-// leave is of a known request, or of one that never came.
+// leave is of a known request, or of one that never came; of all of it, or of
+// one attempt at it.
 func (h *history) leave(l *historyLock, d driver.Driver) {
 	request := h.known(l)
 	if request == "" || h.rng.IntN(4) == 0 {
 		request = h.request(l).RequestID
 	}
-	l.model.leave(request)
+	var key driver.Key
+	if h.t.can(NeedKeys) {
+		keys := []driver.Key{"", h.requests[request].Key}
+		if holder := l.holding(request); holder != nil {
+			keys = append(keys, holder.key)
+		}
+		key = pick(h.rng, keys)
+	}
+	l.model.leave(request, key)
 	got := "left"
-	if err := d.Leave(h.t.ctx, &driver.LeaveRequest{LockID: l.id, RequestID: request}); err != nil {
+	if err := d.Leave(h.t.ctx, &driver.LeaveRequest{LockID: l.id, RequestID: request, Key: key}); err != nil {
 		got = errorText(err)
 	}
-	h.compare(l, "leave "+request, got, "left")
+	h.compare(l, fmt.Sprintf("leave %s (key %.4s)", request, key), got, "left")
 }
 
 func (h *history) revoke(l *historyLock, d driver.Driver) {

@@ -32,6 +32,8 @@ type modelHolder struct {
 type modelPlace struct {
 	req    *driver.AcquireRequest
 	ticket int64
+	// key is the latest attempt's.
+	key driver.Key
 }
 
 type modelEnd struct {
@@ -39,6 +41,12 @@ type modelEnd struct {
 	token   int64
 	key     driver.Key
 	cause   driver.Cause
+	// attempt, if not empty, is the key of the only acquires that it ends.
+	attempt driver.Key
+}
+
+func (e modelEnd) ends(request string, key driver.Key) bool {
+	return e.request == request && (e.attempt == "" || e.attempt == key)
 }
 
 func (m *model) holding(request string) *modelHolder {
@@ -107,7 +115,7 @@ func (m *model) acquire(r *driver.AcquireRequest, token int64) string {
 		}
 		return h.String()
 	}
-	if e, ok := m.end(func(e modelEnd) bool { return e.request == r.RequestID }); ok {
+	if e, ok := m.end(func(e modelEnd) bool { return e.ends(r.RequestID, r.Key) }); ok {
 		return lost(e.cause)
 	}
 	if h := m.holder(func(h *modelHolder) bool { return h.owner == r.OwnerID }); h != nil {
@@ -120,7 +128,7 @@ func (m *model) acquire(r *driver.AcquireRequest, token int64) string {
 	}
 	if m.position(r.RequestID) == 0 && r.Enqueue {
 		m.seq++
-		m.waiters = append(m.waiters, &modelPlace{r, m.seq})
+		m.waiters = append(m.waiters, &modelPlace{r, m.seq, r.Key})
 		slices.SortFunc(m.waiters, func(a, b *modelPlace) int {
 			return cmp.Or(cmp.Compare(driver.OrderKey(a.ticket, a.req.Priority), driver.OrderKey(b.ticket, b.req.Priority)), cmp.Compare(a.ticket, b.ticket))
 		})
@@ -136,6 +144,7 @@ func (m *model) acquire(r *driver.AcquireRequest, token int64) string {
 		m.holders = append(m.holders, h)
 		return h.String()
 	case r.Enqueue:
+		m.waiters[m.position(r.RequestID)-1].key = r.Key
 		return fmt.Sprintf("place %d of %d", m.position(r.RequestID), len(m.waiters))
 	}
 	m.leaveQueue(r.RequestID)
@@ -194,7 +203,7 @@ func (m *model) dropHold(h *modelHolder, request string) int {
 		return len(h.holds)
 	}
 	h.holds = slices.DeleteFunc(h.holds, func(r string) bool { return r == request })
-	m.remember(modelEnd{request, h.token, h.key, driver.CauseReleased})
+	m.remember(modelEnd{request: request, token: h.token, key: h.key, cause: driver.CauseReleased})
 	if len(h.holds) == 0 {
 		m.remove(h)
 	}
@@ -205,14 +214,19 @@ func (m *model) remove(h *modelHolder) {
 	m.holders = slices.DeleteFunc(m.holders, func(o *modelHolder) bool { return o == h })
 }
 
-func (m *model) leave(request string) {
-	if m.leaveQueue(request) {
-		return
+// leave is of the attempt with the key, or of the whole request.
+func (m *model) leave(request string, key driver.Key) {
+	mine := func(k driver.Key) bool { return key == "" || k == key }
+	if i := m.position(request) - 1; i >= 0 && mine(m.waiters[i].key) {
+		m.leaveQueue(request)
 	}
 	if h := m.holding(request); h != nil {
-		m.dropHold(h, request)
-	} else if _, ok := m.end(func(e modelEnd) bool { return e.request == request }); !ok {
-		m.remember(modelEnd{request: request, cause: driver.CauseReleased})
+		if mine(h.key) {
+			m.dropHold(h, request)
+			m.ends[len(m.ends)-1].attempt = key
+		}
+	} else if _, ok := m.end(func(e modelEnd) bool { return e.ends(request, key) }); !ok {
+		m.remember(modelEnd{request: request, cause: driver.CauseReleased, attempt: key})
 	}
 }
 
@@ -226,7 +240,7 @@ func (m *model) evict(token int64, cause driver.Cause) string {
 		return heldText(false, false, len(m.waiters))
 	}
 	for _, request := range h.holds {
-		m.remember(modelEnd{request, h.token, h.key, cause})
+		m.remember(modelEnd{request: request, token: h.token, key: h.key, cause: cause})
 	}
 	m.remove(h)
 	return fmt.Sprintf("ended %s %d %s", h.owner, h.token, cause)

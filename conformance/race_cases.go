@@ -10,21 +10,24 @@ import (
 
 func raceCases() []Case {
 	return []Case{
-		{Name: "Race/ReleaseAgainstRenewLeavesNothing", Guarantee: "A release and a renewal in flight together leave no lease behind.",
+		{Name: "Race/ReleaseAgainstRenewLeavesNothing", Guarantee: "A release and a renewal in flight together leave no lease behind, ten thousand times.",
 			Run: func(t *T) {
-				for i := range 1000 {
-					g := t.Must(t.D, t.Request(t.Lock(fmt.Sprint(i%4)), "one"))
-					renewed := make(chan struct{})
-					go func() {
-						defer close(renewed)
-						_, _ = t.D.Renew(t.ctx, &driver.RenewRequest{LeaseRef: g.ref(), TTL: 10 * time.Second})
-					}()
-					t.Release(t.D, g)
-					<-renewed
-					if l := t.Inspect(t.D, g.LockID); len(l.Holders) != 0 {
-						t.Fatalf("round %d left %+v", i, l.Holders)
+				const workers, rounds = 16, 10_000
+				t.each(workers, func(worker int) {
+					for i := worker; i < rounds; i += workers {
+						g := t.Must(t.D, t.Request(t.Lock(fmt.Sprint(worker)), "one"))
+						renewed := make(chan struct{})
+						go func() {
+							defer close(renewed)
+							_, _ = t.D.Renew(t.ctx, &driver.RenewRequest{LeaseRef: g.ref(), TTL: lasting})
+						}()
+						t.Release(t.D, g)
+						<-renewed
+						if l := t.Inspect(t.D, g.LockID); len(l.Holders) != 0 {
+							t.Fatalf("round %d left %+v", i, l.Holders)
+						}
 					}
-				}
+				})
 			}},
 		{Name: "Race/ThousandCyclesLeaveNothing", Guarantee: "A thousand acquires and releases leave no lease, waiter or listed lock behind.",
 			Run: func(t *T) {

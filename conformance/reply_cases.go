@@ -50,6 +50,52 @@ func replyCases() []Case {
 				_, err := t.attempt(t.D, r)
 				t.is(err, driver.ErrLost)
 			}},
+		{Name: "Idempotence/LeaveOfAnOlderAttemptTouchesNothing", Guarantee: "What undoes an attempt does not touch what a repeat under another secret has got since.", Needs: []Need{NeedKeys},
+			Run: func(t *T) {
+				first := t.Request(t.Lock("a"), "one")
+				again := repeated(first)
+				g := t.Must(t.D, again)
+				t.leaveAttempt(first)
+				if l := t.Inspect(t.D, t.Lock("a")); len(l.Holders) != 1 || l.Holders[0].Token != g.Token {
+					t.Fatalf("the lock has %+v, want the lease of the repeat", l.Holders)
+				}
+				if _, err := t.Renew(t.D, g); err != nil {
+					t.Errorf("renew: %v", err)
+				}
+				waiting := t.Request(t.Lock("a"), "two")
+				t.Queue(t.D, waiting)
+				t.Queue(t.D, repeated(waiting))
+				t.leaveAttempt(waiting)
+				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 1 {
+					t.Errorf("waiters %+v, want the repeat's place", l.Waiters)
+				}
+			}},
+		{Name: "Idempotence/LeaveOfAnAttemptEndsThatAttempt", Guarantee: "After an attempt was undone, a late copy of it is refused, and a repeat of its request under another secret is served.", Needs: []Need{NeedKeys},
+			Run: func(t *T) {
+				for _, was := range []string{"granted", "waiting", "unknown"} {
+					lock := t.Lock(was)
+					first := t.Request(lock, "one")
+					var holder *grant
+					switch was {
+					case "granted":
+						t.Must(t.D, first)
+					case "waiting":
+						holder = t.Must(t.D, t.Request(lock, "holder"))
+						t.Queue(t.D, first)
+					}
+					t.leaveAttempt(first)
+					if l := t.Inspect(t.D, lock); len(l.Waiters) != 0 {
+						t.Errorf("%s: waiters %+v after the attempt was undone", was, l.Waiters)
+					}
+					if holder != nil {
+						t.Release(t.D, holder)
+					}
+					if _, err := t.attempt(t.D, first); !errors.Is(err, driver.ErrLost) {
+						t.Errorf("%s: the late copy was answered %v, want LOST", was, err)
+					}
+					t.Release(t.D, t.Must(t.D, repeated(first)))
+				}
+			}},
 		{Name: "Idempotence/SixteenEndsAreRemembered", Guarantee: "A release is recognised when repeated after fifteen others.",
 			Run: func(t *T) {
 				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))

@@ -32,7 +32,7 @@ type Options struct {
 const (
 	defaultParallel = 8
 	// watchdog bounds a case.
-	watchdog = time.Minute
+	watchdog = 2 * time.Minute
 )
 
 // ErrNotRun is the error of a run that could not start: it proves nothing.

@@ -89,6 +89,7 @@ func TestRedis(t *testing.T) {
 			return c.FlushAll(ctx).Err()
 		},
 		Collect: func(ctx context.Context) error { return collect(ctx, server) },
+		Pause:   func() (func() error, error) { return server.Resume, server.Pause() },
 	})
 }
 

@@ -18,7 +18,7 @@ const (
 	patience = 20 * time.Second
 	// lasting is the TTL of a lease that is not to expire while the case runs,
 	// however slow the machine is.
-	lasting = 40 * time.Second
+	lasting = 55 * time.Second
 )
 
 // T is what a case works with: drivers on the store, ids that no other case

@@ -197,8 +197,21 @@ func waitingCases() []Case {
 	}
 }
 
-func (t *T) leave(r *driver.AcquireRequest) {
-	if err := t.D.Leave(t.ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: r.RequestID}); err != nil {
+// leave gives up whatever the request has.
+func (t *T) leave(r *driver.AcquireRequest) { t.undo(r, "") }
+
+// leaveAttempt gives up what this attempt at the request has.
+func (t *T) leaveAttempt(r *driver.AcquireRequest) { t.undo(r, r.Key) }
+
+func (t *T) undo(r *driver.AcquireRequest, key driver.Key) {
+	if err := t.D.Leave(t.ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: r.RequestID, Key: key}); err != nil {
 		t.Fatalf("leave: %v", err)
 	}
+}
+
+// repeated is the request as another attempt makes it: under another secret.
+func repeated(r *driver.AcquireRequest) *driver.AcquireRequest {
+	again := *r
+	again.Key = driver.KeyOf("repeat of " + r.RequestID)
+	return &again
 }

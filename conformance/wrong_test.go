@@ -39,6 +39,28 @@ func TestTheSuiteCatchesWrongDrivers(t *testing.T) {
 	}
 }
 
+// The seed that a failure prints repeats the very history.
+func TestHistoriesAreRepeatable(t *testing.T) {
+	i := slices.IndexFunc(wrong.Drivers(), func(w wrong.Driver) bool { return strings.HasPrefix(w.Case, "Histories/") })
+	w := wrong.Drivers()[i]
+	// Tokens are times, and ids are named after the run.
+	own := regexp.MustCompile(`\d{10,}|request-\w+-|key \w+`)
+	fails := func(seed uint64) string {
+		report, err := conformance.Run(t.Context(), memory(t, w.Wrap()), conformance.Options{Seed: seed, Filter: regexp.MustCompile("^" + w.Case + "$")})
+		if err != nil || report.Count(conformance.Failed) != 1 || report.Seed != seed {
+			t.Fatalf("%v\n%s", err, report.Table())
+		}
+		return own.ReplaceAllString(report.Results[0].Log[0], "#")
+	}
+	first := fails(7)
+	if again := fails(7); again != first {
+		t.Errorf("one seed gave two histories:\n%s\n\n%s", first, again)
+	}
+	if other := fails(8); other == first {
+		t.Errorf("two seeds gave one history:\n%s", first)
+	}
+}
+
 // Every case names itself as Group/Guarantee, once, and says a sentence.
 func TestCasesAreWellFormed(t *testing.T) {
 	name := regexp.MustCompile(`^[A-Z][A-Za-z]+/[A-Z][A-Za-z0-9]+$`)

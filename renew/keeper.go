@@ -2,7 +2,7 @@ package renew
 
 import (
 	"context"
-	"hash/maphash"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,11 +25,25 @@ type Store interface {
 type Observer interface {
 	// Held is called with +1 and -1 as leases are held and end.
 	Held(delta int)
-	// Lost is called for each lease that was lost.
-	Lost(reason Reason)
+	// Lost is called for each lease that was lost, and for each hold that was
+	// lost of a lease that goes on.
+	Lost(LostObservation)
 	// Renewed is called for each renewal that was answered: "ok", "failed" (it
 	// is retried) or "lost".
 	Renewed(result string)
+}
+
+// LostObservation describes what was lost.
+type LostObservation struct {
+	LockID  string
+	OwnerID string
+	Token   int64
+	Shared  bool
+	// Attach is the attach number under which the lease was held.
+	Attach int64
+	// RequestID names the hold, if the lease goes on without it. It is a secret.
+	RequestID string
+	Reason    Reason
 }
 
 // Options configure a Keeper. The zero value is usable.
@@ -39,8 +53,8 @@ type Options struct {
 	Clock driver.Clock
 	// Observer is told what happens; nil means nobody.
 	Observer Observer
-	// Logf takes lines for the operator; nil discards them.
-	Logf func(format string, args ...any)
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Keeper holds leases for sessions. It is safe for concurrent use.
@@ -65,9 +79,9 @@ type Keeper struct {
 
 type nobody struct{}
 
-func (nobody) Held(int)       {}
-func (nobody) Lost(Reason)    {}
-func (nobody) Renewed(string) {}
+func (nobody) Held(int)             {}
+func (nobody) Lost(LostObservation) {}
+func (nobody) Renewed(string)       {}
 
 // New returns a keeper over the store. Close ends its goroutines.
 func New(store Store, o Options) *Keeper {
@@ -77,9 +91,7 @@ func New(store Store, o Options) *Keeper {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	if o.Logf == nil {
-		o.Logf = func(string, ...any) {}
-	}
+	o.Logger = driver.Logger(o.Logger)
 	k := &Keeper{store: store, o: o, sessions: make(map[*Session]struct{})}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	k.running, k.halt = context.WithCancel(k.ctx)
@@ -166,58 +178,7 @@ func (k *Keeper) giveBack(req *backend.ReleaseRequest) {
 		defer k.background.Done()
 		cancel()
 		if _, decided := reasonOf(err); err != nil && !decided {
-			k.o.Logf("a release of %q failed, the lease ends by its TTL: %v", req.LockID, err)
+			k.o.Logger.Warn("a release failed, the lease ends by its TTL", driver.LogLock, req.LockID, driver.LogError, err)
 		}
 	})
-}
-
-// index finds a lease by lock and token: what a hint names.
-type index struct {
-	seed   maphash.Seed
-	shards [64]struct {
-		mu     sync.Mutex
-		leases map[leaseName]*lease
-	}
-}
-
-type leaseName struct {
-	lockID string
-	token  int64
-}
-
-func (x *index) init() {
-	x.seed = maphash.MakeSeed()
-	for i := range x.shards {
-		x.shards[i].leases = make(map[leaseName]*lease)
-	}
-}
-
-func (x *index) find(lockID string, token int64) *lease {
-	s := &x.shards[maphash.String(x.seed, lockID)%64]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.leases[leaseName{lockID, token}]
-}
-
-// put enters l and returns the lease that it replaces, of an older session.
-func (x *index) put(l *lease) *lease {
-	s := &x.shards[maphash.String(x.seed, l.LockID)%64]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := leaseName{l.LockID, l.Token}
-	old := s.leases[name]
-	s.leases[name] = l
-	if old == l {
-		return nil
-	}
-	return old
-}
-
-func (x *index) remove(l *lease) {
-	s := &x.shards[maphash.String(x.seed, l.LockID)%64]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name := (leaseName{l.LockID, l.Token}); s.leases[name] == l {
-		delete(s.leases, name)
-	}
 }

@@ -142,7 +142,7 @@ func (l *lease) lose(reason Reason) {
 		for _, h := range l.holds {
 			l.s.emit(Event{Kind: Lost, RequestID: h.id, LockID: l.LockID, Token: l.Token, Reason: reason})
 		}
-		l.s.k.o.Observer.Lost(reason)
+		l.s.k.o.Observer.Lost(l.loss("", reason))
 	}
 	switch reason {
 	case ReasonForced:
@@ -160,8 +160,14 @@ func (l *lease) lose(reason Reason) {
 // loseHold ends one hold of a lease that goes on.
 func (l *lease) loseHold(h *hold, reason Reason) {
 	l.s.emit(Event{Kind: Lost, RequestID: h.id, LockID: l.LockID, Token: l.Token, Reason: reason})
-	l.s.k.o.Observer.Lost(reason)
+	l.s.k.o.Observer.Lost(l.loss(h.id, reason))
 	l.drop(h)
+}
+
+func (l *lease) loss(requestID string, reason Reason) LostObservation {
+	return LostObservation{
+		LockID: l.LockID, OwnerID: l.OwnerID, Token: l.Token, Shared: l.Shared, Attach: l.Attach, RequestID: requestID, Reason: reason,
+	}
 }
 
 func (l *lease) drop(h *hold) {

@@ -240,8 +240,8 @@ func (s *Session) known(h *hold, l *backend.Lease) bool {
 	return (h.adopted || l.Attach > 1) && (s.ended != EndDead || h.linger)
 }
 
-// granted enters the hold, and returns the lease of an older session that it
-// took over.
+// granted enters the hold, and returns the lease of the older attachment, if
+// another session has one: it is lost.
 func (s *Session) granted(h *hold, l *backend.Lease) (older *lease) {
 	owner := lockOwner{l.LockID, l.OwnerID}
 	held := s.byOwner[owner]

@@ -3,8 +3,10 @@ package socket
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -32,9 +34,9 @@ type Call struct {
 	// for when it is opened, with VerbConnect, and for each acquire on it.
 	Method string
 	Verb   Verb
-	// LockID is empty if the call is about no lock, or about many: a List is
-	// asked for as a whole, without an id, and then for each lock that it
-	// would show.
+	// LockID is empty if the call is about no lock, or about many: a List or
+	// Watch is asked for as a whole, without an id, and then for each lock that
+	// it would show.
 	LockID string
 }
 
@@ -51,6 +53,7 @@ var verbOf = map[string]Verb{
 	lockpb.AdminService_List_FullMethodName:         VerbInspect,
 	lockpb.AdminService_ForceRelease_FullMethodName: VerbForce,
 	lockpb.AdminService_GetStatus_FullMethodName:    VerbInspect,
+	lockpb.AdminService_Watch_FullMethodName:        VerbInspect,
 }
 
 // exempt are the calls that no limit may refuse: a limit must not lose a lease.
@@ -88,7 +91,8 @@ func (s *Server) authorize(ctx context.Context, method, lockID string) (*conn, e
 // tells the client nothing.
 func (s *Server) allow(c *conn, method string, verb Verb, lockID string) error {
 	if err := s.ask(c, method, verb, lockID); err != nil {
-		s.log.printf("pid %d of uid %d was refused %s of %q by %s: %v", c.peer.PID, c.peer.UID, verb, lockID, method, err)
+		s.log.write(slog.LevelWarn, "a peer was refused", driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID,
+			driver.LogVerb, string(verb), driver.LogLock, lockID, driver.LogMethod, method, driver.LogError, err)
 		return errDenied
 	}
 	return nil

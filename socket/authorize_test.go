@@ -34,7 +34,7 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 			t.Errorf("%s is asked for %+v", c.Method, p)
 		}
 		for i, g := range groups {
-			if c.Peer.Groups[i] != uint32(g) { //nolint:gosec // a group's id
+			if c.Peer.Groups[i] != uint32(g) {
 				t.Errorf("the groups are %v, want %v", c.Peer.Groups, groups)
 			}
 		}

@@ -2,6 +2,7 @@ package socket_test
 
 import (
 	"context"
+	"log/slog"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,7 @@ const inFlight = 64
 
 // BenchmarkAcquireRelease is a pair of unary calls.
 func BenchmarkAcquireRelease(b *testing.B) {
-	s := start(b, socket.Options{Logf: func(string, ...any) {}}, nil)
+	s := start(b, socket.Options{Logger: slog.New(slog.DiscardHandler)}, nil)
 	c := dial(b, s.path)
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -42,7 +43,7 @@ func BenchmarkAcquireRelease(b *testing.B) {
 
 // BenchmarkHold is the same pair on one stream.
 func BenchmarkHold(b *testing.B) {
-	s := start(b, socket.Options{Logf: func(string, ...any) {}}, nil)
+	s := start(b, socket.Options{Logger: slog.New(slog.DiscardHandler)}, nil)
 	h := dial(b, s.path).hold(b)
 	b.ReportAllocs()
 	b.ResetTimer()

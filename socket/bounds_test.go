@@ -114,7 +114,7 @@ func TestFieldsAreBounded(t *testing.T) {
 			return acquire(func(r *lockpb.AcquireRequest) { r.Metadata = map[string]string{"key": text(n - 3)} })
 		}, ""},
 		{"priority", 9, 10, "INVALID_PRIORITY", func(n int) proto.Message {
-			return acquire(func(r *lockpb.AcquireRequest) { r.Priority = uint32(n) }) //nolint:gosec // small
+			return acquire(func(r *lockpb.AcquireRequest) { r.Priority = uint32(n) })
 		}, ""},
 		{"longest ttl, ms", 60_000, 60_001, "INVALID_TTL", func(n int) proto.Message {
 			return acquire(func(r *lockpb.AcquireRequest) { r.Ttl = seconds(float64(n) / 1000) })
@@ -126,7 +126,7 @@ func TestFieldsAreBounded(t *testing.T) {
 			return &lockpb.ForceReleaseRequest{LockId: "nobodys", FencingToken: 1, Reason: text(n)}
 		}, "LEASE_LOST"},
 		{"page_size", 1000, 1001, "INVALID_PAGE_SIZE", func(n int) proto.Message {
-			return &lockpb.ListRequest{PageSize: uint32(n)} //nolint:gosec // small
+			return &lockpb.ListRequest{PageSize: uint32(n)}
 		}, ""},
 		{"prefix", 255, 256, "INVALID_PREFIX", func(n int) proto.Message {
 			return &lockpb.ListRequest{Prefix: text(n)}
@@ -338,9 +338,17 @@ func TestCallsOfAPeerAreLimited(t *testing.T) {
 		}
 	}
 	isLimit(t, last, "calls")
-	// A call that ends makes room.
+	// What ends makes room.
 	cancel()
-	<-waited
+	if err := <-waited; status.Code(err) != codes.Canceled {
+		t.Errorf("the call that waited: %v", err)
+	}
+	_ = c.conn.Close()
+	again := dial(t, s.path)
+	eventually(t, "there is room again", func() bool {
+		_, err := again.Get(within(t), &lockpb.GetRequest{LockId: "a"})
+		return err == nil
+	})
 }
 
 // A lease is adopted on a connection beyond the limit, which then stays.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/renew"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
@@ -81,7 +83,7 @@ func (g lockService) Hold(stream holdStream) error {
 		return finish(errCut, err)
 	case <-h.outbox.full:
 		// The stream's own end would wait behind what is not read.
-		s.log.printf("pid %d of uid %d does not read its events: connection closed", c.peer.PID, c.peer.UID)
+		s.log.write(slog.LevelWarn, "a peer does not read its events, its connection is closed", driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID)
 		_ = c.Close()
 		return leave(errCut)
 	case <-h.idle:

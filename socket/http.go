@@ -74,6 +74,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveHold(w, r, c, e.lockID, body)
 		return
 	}
+	if e.method == lockpb.AdminService_Watch_FullMethodName {
+		s.serveEvents(w, r, c)
+		return
+	}
 	out, err := s.counted(r, c, e, body)
 	if err != nil {
 		s.writeError(w, err)
@@ -171,17 +175,9 @@ func decodeFor(lockID string, body []byte, m proto.Message, field *string) error
 var listParameters = []string{"prefix", "contended", "page_size", "page_token"}
 
 func listRequest(query string) (*lockpb.ListRequest, error) {
-	values, err := url.ParseQuery(query)
+	values, err := parameters(query, listParameters)
 	if err != nil {
-		return nil, badRequest("query", "cannot be read", strings.Join(listParameters, ", "))
-	}
-	for name, v := range values {
-		if !slices.Contains(listParameters, name) {
-			return nil, badRequest(name, "is no parameter", strings.Join(listParameters, ", "))
-		}
-		if len(v) > 1 {
-			return nil, badRequest(name, "is given twice", "once")
-		}
+		return nil, err
 	}
 	in := &lockpb.ListRequest{Prefix: values.Get("prefix"), PageToken: values.Get("page_token")}
 	if v := values.Get("contended"); v != "" {
@@ -197,6 +193,23 @@ func listRequest(query string) (*lockpb.ListRequest, error) {
 		in.PageSize = uint32(size)
 	}
 	return in, nil
+}
+
+// parameters reads a query that has the names, each once at most, and no others.
+func parameters(query string, names []string) (url.Values, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, badRequest("query", "cannot be read", strings.Join(names, ", "))
+	}
+	for name, v := range values {
+		if !slices.Contains(names, name) {
+			return nil, badRequest(name, "is no parameter", strings.Join(names, ", "))
+		}
+		if len(v) > 1 {
+			return nil, badRequest(name, "is given twice", "once")
+		}
+	}
+	return values, nil
 }
 
 // healthz answers whether the sidecar serves.

@@ -3,9 +3,11 @@ package socket
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/renew"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
@@ -140,7 +142,7 @@ func (o *eventWriter) write(e *renew.Event) error {
 	}
 	line, err := encode(whole, o.h.response(e))
 	if err != nil {
-		o.s.log.printf("an event could not be encoded: %v", err)
+		o.s.log.write(slog.LevelError, "an event could not be encoded", driver.LogError, err)
 		return err
 	}
 	o.begin()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
 // whole writes the field names of the proto file, and lists and numbers also
@@ -86,7 +88,7 @@ func badRequest(field, reason, limits string) error {
 func (s *Server) writeMessage(w http.ResponseWriter, status int, o protojson.MarshalOptions, m proto.Message) {
 	line, err := encode(o, m)
 	if err != nil {
-		s.log.printf("an answer could not be encoded: %v", err)
+		s.log.write(slog.LevelError, "an answer could not be encoded", driver.LogError, err)
 		http.Error(w, `{"code":13}`, http.StatusInternalServerError)
 		return
 	}

@@ -1,8 +1,12 @@
 package socket
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
 // logInterval and logBurst bound the lines about clients' requests: a client
@@ -14,7 +18,7 @@ const (
 
 // limitedLog passes on a bounded number of lines a second and counts the rest.
 type limitedLog struct {
-	logf func(format string, args ...any)
+	to *slog.Logger
 
 	mu      sync.Mutex
 	since   time.Time
@@ -22,7 +26,11 @@ type limitedLog struct {
 	dropped int
 }
 
-func (l *limitedLog) printf(format string, args ...any) {
+func (l *limitedLog) write(level slog.Level, message string, attributes ...any) {
+	ctx := context.Background()
+	if !l.to.Enabled(ctx, level) {
+		return
+	}
 	l.mu.Lock()
 	if now := time.Now(); now.Sub(l.since) >= logInterval {
 		l.since, l.lines = now, 0
@@ -36,7 +44,7 @@ func (l *limitedLog) printf(format string, args ...any) {
 	l.dropped = 0
 	l.mu.Unlock()
 	if dropped > 0 {
-		l.logf("%d lines about requests were left out", dropped)
+		l.to.Warn("lines about requests were left out", driver.LogCount, dropped)
 	}
-	l.logf(format, args...)
+	l.to.Log(ctx, level, message, attributes...)
 }

@@ -45,6 +45,8 @@ func route(httpMethod, escapedPath string) (endpoint, error) {
 		return get(endpoint{})
 	case "/status":
 		return get(endpoint{method: lockpb.AdminService_GetStatus_FullMethodName})
+	case "/events":
+		return get(endpoint{method: lockpb.AdminService_Watch_FullMethodName})
 	case "/locks":
 		return get(endpoint{method: lockpb.AdminService_List_FullMethodName})
 	}

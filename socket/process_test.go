@@ -150,7 +150,7 @@ func TestPeersAreIdentified(t *testing.T) {
 		asked <- c.Peer
 		return nil
 	}}, nil)
-	who := &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()), NoSetGroups: true} //nolint:gosec // ids
+	who := &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()), NoSetGroups: true}
 	groups, err := os.Getgroups()
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestPeersAreIdentified(t *testing.T) {
 		groups = groups[:0]
 		for i := range 100 {
 			groups = append(groups, 50_000+i)
-			who.Groups = append(who.Groups, uint32(50_000+i)) //nolint:gosec // an id
+			who.Groups = append(who.Groups, uint32(50_000+i))
 		}
 		for path, mode := range map[string]os.FileMode{filepath.Dir(filepath.Dir(s.path)): 0o755, filepath.Dir(s.path): 0o755, s.path: 0o666} {
 			if err := os.Chmod(path, mode); err != nil {

@@ -3,9 +3,11 @@ package socket
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +25,8 @@ var ErrServerClosed = errors.New("server is closed")
 type Options struct {
 	Locks    Locks
 	Sessions Sessions
+	// Events are what Watch tells; nil means that Watch is unsupported.
+	Events Events
 	// Status describes the process; nil means an empty description.
 	Status func(context.Context) *lockpb.Status
 	// Ready says of each backend, by name, whether it serves. It must be
@@ -35,8 +39,8 @@ type Options struct {
 	// driver.BootClock.
 	Clock  driver.Clock
 	Limits Limits
-	// Logf takes lines for the operator; nil discards them.
-	Logf func(format string, args ...any)
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Server serves the API. Its goroutines end with Shutdown.
@@ -46,6 +50,7 @@ type Server struct {
 	log      limitedLog
 	quotas   quotas
 	mourning mourning
+	watchers atomic.Int64
 	pages    pages
 	deaths   *deaths
 
@@ -79,14 +84,12 @@ func newServer(o Options, p pulse) *Server {
 	if o.Clock == nil {
 		o.Clock = driver.BootClock
 	}
-	if o.Logf == nil {
-		o.Logf = func(string, ...any) {}
-	}
+	o.Logger = driver.Logger(o.Logger)
 	s := &Server{
 		o: o, pulse: p, grpcConns: newHandover(), httpConns: newHandover(),
 		listeners: make(map[net.Listener]struct{}), unsniffed: make(map[*conn]struct{}),
 	}
-	s.log.logf = o.Logf
+	s.log.to = o.Logger
 	if o.Authorize != nil {
 		s.pages = newPages()
 	}
@@ -118,7 +121,7 @@ func (s *Server) Serve(l net.Listener) error {
 		case acceptAgain(err):
 			// Out of file descriptors, mostly: those who are connected go on.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.printf("accept failed, trying again in %v: %v", pause, err)
+			s.log.write(slog.LevelWarn, "accept failed, it is tried again", driver.LogPause, pause, driver.LogError, err)
 			select {
 			case <-time.After(pause):
 			case <-s.drain.Done():
@@ -168,7 +171,7 @@ func (s *Server) admit(raw net.Conn, path string) {
 	}
 	c := &conn{Conn: raw, peer: peer, quota: mine, life: l, refused: over, closed: func() { s.quotas.disconnect(peer) }}
 	if over {
-		s.log.printf("pid %d of uid %d has more than %d connections", peer.PID, peer.UID, s.quotas.limits.Connections)
+		s.log.write(slog.LevelWarn, "a peer has too many connections", driver.LogPID, peer.PID, driver.LogUID, peer.UID, driver.LogLimit, s.quotas.limits.Connections)
 		s.mourning.after(refusalTime, func() {
 			if !c.kept.Load() {
 				_ = c.Close()
@@ -221,8 +224,16 @@ func (s *Server) explain(err error) *answer {
 	switch a.reason.Code {
 	case codes.Unavailable, codes.Unknown, codes.Internal, codes.FailedPrecondition:
 		if !errors.Is(err, errDraining) {
-			s.log.printf("%s: %v", a.info.GetReason(), err)
+			s.log.write(levelOf(a.reason.Code), "a call failed", driver.LogReason, a.info.GetReason(), driver.LogError, err)
 		}
 	}
 	return a
+}
+
+// levelOf is error for what is a fault of the sidecar's own or of its operator.
+func levelOf(c codes.Code) slog.Level {
+	if c == codes.Internal || c == codes.FailedPrecondition {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
 }

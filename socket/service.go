@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend"
@@ -85,7 +86,7 @@ func (s *Server) undo(ctx context.Context, l *backend.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if err := s.o.Locks.Leave(ctx, l.LockID, l.RequestID); err != nil {
-		s.log.printf("a grant of %q whose caller left was not undone, it ends by its TTL: %v", l.LockID, err)
+		s.log.write(slog.LevelWarn, "a grant whose caller left was not undone, it ends by its TTL", driver.LogLock, l.LockID, driver.LogError, err)
 	}
 }
 
@@ -153,13 +154,13 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 		return nil, err
 	}
 	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{
-		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(),
+		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.o.Logf("force-release of %q, token %d, immediate %t, by pid %d of uid %d: %q",
-		in.GetLockId(), in.GetFencingToken(), in.GetImmediate(), c.peer.PID, c.peer.UID, in.GetReason())
+	s.o.Logger.Info("force-release", driver.LogLock, in.GetLockId(), driver.LogToken, in.GetFencingToken(), driver.LogNow, in.GetImmediate(),
+		driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID, driver.LogReason, in.GetReason())
 	return &lockpb.ForceReleaseResponse{LockId: in.GetLockId(), Holder: holderMessage(&res.Holder), Ended: res.Ended}, nil
 }
 

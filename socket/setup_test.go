@@ -3,6 +3,7 @@ package socket_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -73,8 +74,8 @@ func startServer(t testing.TB, o socket.Options, wrap func(driver.Driver) driver
 	store := backend.New(d, backend.Options{})
 	keeper := renew.New(store, renew.Options{})
 	o.Locks, o.Sessions = store, keeper
-	if o.Logf == nil {
-		o.Logf = t.Logf
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	s := &sidecar{server: open(o), store: store, keeper: keeper, path: filepath.Join(shortDir(t), "run", "api.sock"), served: make(chan error, 1)}
 	l, err := socket.Listen(s.path, 0o660)

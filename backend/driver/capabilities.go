@@ -54,6 +54,9 @@ type Capabilities struct {
 	// expiry. Else it fails once the lease was evicted; before that no rival
 	// was granted.
 	ExpiryAtOnce bool `json:"expiry_at_once"`
+	// ExpiryEvents: an expiry is found and told although nobody asks for the
+	// lock (the driver is a Sweeper).
+	ExpiryEvents bool `json:"expiry_events"`
 	// Clock is whose clock is read.
 	Clock ClockSource `json:"clock"`
 	// Durability is what survives.

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"log/slog"
 	"net/url"
 )
 
@@ -22,7 +23,8 @@ type Driver interface {
 	//     Key differs from the request's, the request's Key replaces it and the
 	//     attach number rises by one, which fences the older attachment;
 	//  3. if RequestID is among the remembered ends of the lock: fails with a
-	//     [LostError] that names how it ended;
+	//     [LostError] that names how it ended. An end that a Leave with a Key
+	//     made counts for requests with that Key only;
 	//  4. if OwnerID holds the lock: adds the hold when the request is
 	//     Reentrant, has the lease's Key and the lease's mode and the lease is
 	//     not revoked (same token, the later of both expiries, the longer
@@ -50,9 +52,10 @@ type Driver interface {
 	// Waiters that can now be granted get a hint.
 	Release(ctx context.Context, req *ReleaseRequest) (*ReleaseResult, error)
 
-	// Leave drops whatever the request id has: a place in the queue, or a hold
-	// that nobody received (and the lease with its last hold). If it has
-	// nothing, the driver remembers the request id among the ends, so that an
+	// Leave drops what the request id has under the request's Key, or under any
+	// if that is empty: a place in the queue, or a hold that nobody received
+	// (and the lease with its last hold). Unless a lease has the hold under
+	// another key, the driver remembers the request among the ends, so that an
 	// acquire which arrives later is refused. Repeating it changes nothing.
 	Leave(ctx context.Context, req *LeaveRequest) error
 
@@ -122,6 +125,31 @@ type Async interface {
 	ReleaseAsync(ctx context.Context, req *ReleaseRequest, done func(*ReleaseResult, error))
 }
 
+// Sweeper is the optional ability to find expired leases although nobody asks
+// for their locks, and to see to it that no expiry goes untold. A driver that
+// has it declares Capabilities.ExpiryEvents. Without it an expiry is reported by
+// the next Acquire or Evict that meets it, once and to whoever made that call:
+// the fallback is to wait for it.
+//
+// The store keeps each end of a lease that it reports, by whatever call, until
+// somebody says that it was told; an end that nobody told within some seconds is
+// reported again, to one Sweep of the fleet. So each is told at least once, and
+// once if nobody fails.
+type Sweeper interface {
+	// Sweep ends leases that have expired and reports them, and ends that are
+	// to be told again. The caller repeats it several times a second, from
+	// every process of a fleet; the driver keeps what that costs the store to a
+	// small constant, whatever the size of the fleet, and what it does in one
+	// call bounded. An expiry is reported within about two seconds.
+	//
+	// It is not a call of an application: no breaker stands before it.
+	Sweep(ctx context.Context) ([]Ended, error)
+
+	// Told says that ends, which this driver has reported, were recorded. It is
+	// repeated if it fails.
+	Told(ctx context.Context, ends []Ended) error
+}
+
 // Unwrapper is implemented by a decorator. [As] follows it.
 type Unwrapper interface {
 	Unwrap() Driver
@@ -139,9 +167,10 @@ type Opener func(ctx context.Context, u *url.URL, env Env) (Driver, error)
 type Env struct {
 	// Clock measures validity; nil means [BootClock].
 	Clock Clock
-	// Logf takes one line about the store's condition that an operator should
-	// see (never a secret, never a lease id); nil discards it.
-	Logf func(format string, args ...any)
+	// Logger takes lines about the store's condition that an operator should
+	// see (never a secret, never a lease id), under the keys of this package;
+	// nil discards them.
+	Logger *slog.Logger
 }
 
 // As looks up an optional ability of d. A decorator that implements T answers

@@ -133,12 +133,20 @@ type ReleaseRequest struct {
 type ReleaseResult struct {
 	// HoldCount is the number of holds left; 0 means that the lease ended.
 	HoldCount int
+	// OwnerID and Shared are the lease's. A repeated release may not know them:
+	// the owner is then empty.
+	OwnerID string
+	Shared  bool
 }
 
 // LeaveRequest drops a place or an undelivered grant.
 type LeaveRequest struct {
 	LockID    string
 	RequestID string
+	// Key is that of the acquire which is undone. A repeat of the request under
+	// another key is another attempt, which may have been answered: it is not
+	// touched. Empty: whatever the request id has, under any key.
+	Key Key
 }
 
 // EvictRequest ends or revokes another's lease.
@@ -149,8 +157,8 @@ type EvictRequest struct {
 	Cause Cause
 }
 
-// Ended describes a lease that ended by other means than its holder's. The
-// pair of LockID and Token is the event's id.
+// Ended describes a lease that ended by other means than its holder's. Its
+// LockID, Token and Cause together name the event.
 type Ended struct {
 	LockID  string
 	OwnerID string

@@ -27,7 +27,7 @@ func (d *Driver) attempt(r *record, at moment, req *driver.AcquireRequest) (*dri
 	if h := r.holderOf(func(h *holder) bool { return slices.Contains(h.holds, req.RequestID) }); h != nil {
 		return d.repeat(r, h, at, req)
 	}
-	if e, ok := r.endOf(func(e end) bool { return e.request == req.RequestID }); ok {
+	if e, ok := r.endOf(func(e end) bool { return e.ends(req.RequestID, req.Key) }); ok {
 		return nil, driver.Lost(e.cause)
 	}
 	if h := r.holderOf(func(h *holder) bool { return h.owner == req.OwnerID }); h != nil {
@@ -52,7 +52,7 @@ func (d *Driver) attempt(r *record, at moment, req *driver.AcquireRequest) (*dri
 		if w == nil {
 			w = d.place(r, at, req)
 		}
-		w.deadline, w.to = at.now.Add(req.PlaceTTL), d
+		w.deadline, w.to, w.key = at.now.Add(req.PlaceTTL), d, req.Key
 		r.firstDeath = min(r.firstDeath, w.deadline)
 		return d.queued(r, w, at, req), nil
 	}

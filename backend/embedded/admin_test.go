@@ -41,7 +41,7 @@ func TestRevokedLeaseEndsByReleaseOrExpiry(t *testing.T) {
 			if byExpiry {
 				time.Sleep(10*time.Second - 1)
 				s.queue(waiter, 1)
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 			} else {
 				s.queue(waiter, 1)
 				s.mustRelease(l, r)

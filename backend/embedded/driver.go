@@ -14,6 +14,7 @@ var (
 	_ driver.Driver       = (*Driver)(nil)
 	_ driver.BatchRenewer = (*Driver)(nil)
 	_ driver.Async        = (*Driver)(nil)
+	_ driver.Sweeper      = (*Driver)(nil)
 )
 
 // Driver is one opener of a Memory. It gets the hints of its own waiters and
@@ -120,7 +121,7 @@ func (d *Driver) Ping(ctx context.Context) error { return d.check(ctx) }
 func (d *Driver) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		Name: "embedded", MinTTL: d.m.o.MinTTL, MaxTTL: maxTTL, Lateness: 50 * time.Millisecond, Poll: d.m.o.Poll,
-		Shared: true, Watch: true, ExpiryAtOnce: true, Clock: driver.ClockStore, Durability: driver.DurabilityProcess,
+		Shared: true, Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockStore, Durability: driver.DurabilityProcess,
 		Retention: d.m.o.Retention,
 	}
 }

@@ -21,7 +21,7 @@ func TestLeaseExpiresAtItsTTLAndNotBefore(t *testing.T) {
 		if held := s.refused(s.request("two")); held.Holder.Remaining != 1 {
 			s.Errorf("a nanosecond before its end %v remain", held.Holder.Remaining)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if l := s.inspect("a"); len(l.Holders) != 0 {
 			s.Errorf("at its end the lease is shown: %+v", l.Holders)
 		}
@@ -61,7 +61,7 @@ func TestPlacesRunOutAtTheirDeadlineAndNotBefore(t *testing.T) {
 		s.queue(second, 2)
 		time.Sleep(3*time.Second - 1)
 		s.queue(second, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if l := s.inspect("a"); len(l.Waiters) != 1 || l.Waiters[0].OwnerID != "second" {
 			s.Errorf("waiters %+v, want the second alone", l.Waiters)
 		}
@@ -105,7 +105,7 @@ func TestIdleRecordsAreCollectedAfterTheirRetention(t *testing.T) {
 		if got := s.inspect("a").Token; got != first {
 			s.Fatalf("the record has the token %d before its retention has passed, want %d", got, first)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		s.m.Collect()
 		if got := s.inspect("a").Token; got != 0 {
 			s.Fatalf("the record has the token %d after its retention", got)

@@ -93,7 +93,7 @@ func (d *Driver) Release(ctx context.Context, req *driver.ReleaseRequest) (res *
 			if request == "" {
 				request = h.holds[0]
 			}
-			res = &driver.ReleaseResult{HoldCount: r.dropHold(h, request)}
+			res = &driver.ReleaseResult{HoldCount: r.dropHold(h, request), OwnerID: h.owner, Shared: h.shared}
 			if req.Attach == 0 && res.HoldCount == 0 {
 				r.tell(h)
 			}
@@ -121,29 +121,33 @@ func (r *record) dropHold(h *holder, request string) int {
 		return 0
 	}
 	h.holds = slices.Delete(h.holds, i, i+1)
-	r.remember(end{request, h.token, h.key, driver.CauseReleased})
+	r.remember(end{request: request, token: h.token, key: h.key, cause: driver.CauseReleased})
 	return len(h.holds)
 }
 
-// Leave drops a place or an undelivered grant, or leaves a tombstone.
+// Leave drops a place or an undelivered grant, and leaves a tombstone.
 func (d *Driver) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := d.check(ctx); err != nil {
 		return err
 	}
 	d.m.update(req.LockID, func(r *record, _ moment) {
-		if w := r.byRequest[req.RequestID]; w != nil {
+		mine := func(key driver.Key) bool { return req.Key == "" || req.Key == key }
+		if w := r.byRequest[req.RequestID]; w != nil && mine(w.key) {
 			r.dequeue(w)
 			r.wake()
-			return
 		}
 		if h := r.holderOf(func(h *holder) bool { return slices.Contains(h.holds, req.RequestID) }); h != nil {
+			if !mine(h.key) {
+				return
+			}
 			if r.dropHold(h, req.RequestID) == 0 && h.to != d {
 				r.tell(h)
 			}
+			r.ends[len(r.ends)-1].attempt = req.Key
 			return
 		}
-		if _, ok := r.endOf(func(e end) bool { return e.request == req.RequestID }); !ok {
-			r.remember(end{request: req.RequestID, cause: driver.CauseReleased})
+		if _, ok := r.endOf(func(e end) bool { return e.ends(req.RequestID, req.Key) }); !ok {
+			r.remember(end{request: req.RequestID, cause: driver.CauseReleased, attempt: req.Key})
 		}
 	})
 	return nil

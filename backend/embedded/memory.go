@@ -54,6 +54,12 @@ type shard struct {
 	locks map[string]*record
 	// idle lists the records of free locks; the first is looked at next.
 	idle list.List
+	// held are the records that have leases, in no order, and due is not later
+	// than the first expiry among them. unreported are records that have
+	// expired leases to report.
+	held       []*record
+	due        driver.Instant
+	unreported []*record
 }
 
 // NewMemory makes an empty store.
@@ -82,6 +88,7 @@ func NewMemory(o Options) (*Memory, error) {
 	m := &Memory{o: o, seed: maphash.MakeSeed()}
 	for i := range m.shards {
 		m.shards[i].locks = make(map[string]*record)
+		m.shards[i].due = never
 	}
 	return m, nil
 }
@@ -96,6 +103,7 @@ func (m *Memory) Wipe() {
 		s.mu.Lock()
 		s.locks = make(map[string]*record)
 		s.idle.Init()
+		s.held, s.due, s.unreported = nil, never, nil
 		s.mu.Unlock()
 	}
 }
@@ -129,6 +137,7 @@ func (m *Memory) update(lockID string, f func(r *record, at moment)) {
 	hints := r.hints
 	r.hints = nil
 	s.settle(r, at, m.o.Retention)
+	s.track(r)
 	s.mu.Unlock()
 	for _, h := range hints {
 		h.to.hint(h.Hint)

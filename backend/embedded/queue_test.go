@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -140,6 +141,7 @@ func TestWatchEndsWithItsContextOrItsDriver(t *testing.T) {
 		d := s.m.Open()
 		ended := make(chan error)
 		go func() { ended <- d.Watch(s.Context(), func(driver.Hint) {}) }()
+		synctest.Wait()
 		if err := d.Close(); err != nil {
 			s.Fatal(err)
 		}

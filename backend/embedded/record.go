@@ -26,10 +26,14 @@ type record struct {
 
 	idle      *list.Element
 	keepUntil time.Time
+	// slot is the record's place in the shard's held, counted from 1; 0: none.
+	slot int
 
 	// evicted are the expired leases that no acquire or evict has reported yet,
 	// so that each expiry is reported once.
 	evicted []driver.Ended
+	// unreported: the record is among the shard's unreported.
+	unreported bool
 	// hints collect what a call caused, until they are delivered.
 	hints []addressed
 }
@@ -55,16 +59,26 @@ type waiter struct {
 	ticket, order  int64
 	priority       int
 	shared         bool
-	deadline       driver.Instant
-	to             *Driver
+	// key is of the latest attempt that asked for the place.
+	key      driver.Key
+	deadline driver.Instant
+	to       *Driver
 }
 
-// end remembers how a hold ended; a tombstone of Leave has no token.
+// end remembers how a hold ended; a tombstone of Leave has no token and no key.
 type end struct {
 	request string
 	token   int64
 	key     driver.Key
 	cause   driver.Cause
+	// attempt, if not empty, is the key of the attempt that was left: others at
+	// the request have not ended.
+	attempt driver.Key
+}
+
+// ends says whether an acquire is one of those that e ended.
+func (e end) ends(request string, key driver.Key) bool {
+	return e.request == request && (e.attempt == "" || e.attempt == key)
 }
 
 // addressed is a hint with the driver that it concerns.
@@ -184,7 +198,7 @@ func (r *record) holderOf(match func(*holder) bool) *holder {
 func (r *record) endLease(h *holder, cause driver.Cause) {
 	r.holders = slices.DeleteFunc(r.holders, func(other *holder) bool { return other == h })
 	for _, request := range h.holds {
-		r.remember(end{request, h.token, h.key, cause})
+		r.remember(end{request: request, token: h.token, key: h.key, cause: cause})
 	}
 }
 

@@ -56,6 +56,7 @@ func (s *Store) acquireArgs(req *driver.AcquireRequest) ([]any, error) {
 		req.RequestID, requestHash(req.RequestID), req.OwnerID, string(req.Key), s.ttl(req.TTL).Microseconds(),
 		flag(req.Shared), flag(req.Reentrant), flag(req.Enqueue), req.Priority * driver.PriorityStep, req.Priority,
 		req.PlaceTTL.Microseconds(), req.TokenFloor, metadata, s.inbox, s.o.Poll.Microseconds(),
+		attemptHash(req.RequestID, req.Key),
 	}, nil
 }
 

@@ -72,16 +72,16 @@ func (s *Store) inspected(lockID string, reply []any) (*driver.Lock, error) {
 	lock := &driver.Lock{LockID: lockID, Token: r.integer(1), Holders: holders}
 	for w := r.list(4); len(w) >= 3; w = w[3:] {
 		ticket, rest, _ := strings.Cut(w.text(1), fieldSeparator)
-		parts := strings.SplitN(rest, fieldSeparator, 4) // priority, shared, inbox, owner
+		parts := strings.SplitN(rest, fieldSeparator, 5) // priority, shared, inbox, start of the key, owner
 		deadline, err := strconv.ParseFloat(w.text(2), 64)
-		if len(parts) != 4 || err != nil {
+		if len(parts) != 5 || err != nil {
 			return nil, fmt.Errorf("%w: a waiter of %q cannot be read", driver.ErrFormat, lockID)
 		}
 		if int64(deadline) <= now {
 			continue
 		}
 		lock.Waiters = append(lock.Waiters, driver.Waiter{
-			OwnerID: parts[3], RequestID: w.text(0), Ticket: integer(ticket), Position: len(lock.Waiters) + 1,
+			OwnerID: parts[4], RequestID: w.text(0), Ticket: integer(ticket), Position: len(lock.Waiters) + 1,
 			Priority: int(integer(parts[0])), Shared: parts[1] == "1", Remaining: time.Duration(int64(deadline)-now) * time.Microsecond,
 		})
 	}
@@ -144,7 +144,7 @@ func (s *Store) busy(ctx context.Context, from, to int) ([][]string, error) {
 	}
 	ids := make([][]string, len(cmds))
 	for i, cmd := range cmds {
-		ids[i] = cmd.Val()
+		ids[i] = slices.DeleteFunc(cmd.Val(), isEnd)
 	}
 	return ids, nil
 }

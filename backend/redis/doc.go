@@ -16,7 +16,10 @@
 //	<prefix>:{<shard>}:w:<lock id>   the waiters
 //	<prefix>:{<shard>}:d:<lock id>   the deadlines of their places
 //	<prefix>:{<shard>}:e:<lock id>   the latest ends of its holds
-//	<prefix>:{<shard>}:i             the busy locks of the shard
+//	<prefix>:{<shard>}:i             the busy locks of the shard, and the ended
+//	                                 leases that nobody has told yet
+//
+// One more key names the driver that sweeps for all, <prefix>:sweeper.
 //
 // The shard is three hexadecimal digits of a hash of the lock id. It stands
 // before the id, so that braces in an id cannot choose a slot, and so does the

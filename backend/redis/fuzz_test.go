@@ -109,3 +109,25 @@ func FuzzURL(f *testing.F) {
 		}
 	})
 }
+
+// What the index keeps of an end is that end again, and nothing else is one.
+func FuzzEnd(f *testing.F) {
+	f.Add("orders/42", "web-1", int64(1790000000000000), true, uint8(0))
+	f.Add("{a}:%20", "", int64(1), false, uint8(1))
+	f.Add("a", "ü \x1e", int64(-1), false, uint8(2))
+	causes := []driver.Cause{driver.CauseExpired, driver.CauseForced, driver.CauseDeadlock}
+	f.Fuzz(func(t *testing.T, lock, owner string, token int64, shared bool, cause uint8) {
+		e := driver.Ended{LockID: lock, OwnerID: owner, Token: token, Shared: shared, Cause: causes[int(cause)%len(causes)]}
+		member := endMember(e)
+		if !isEnd(member) || isEnd(lock) && !strings.HasPrefix(lock, endMark) {
+			t.Errorf("%q is not told from a lock id", member)
+		}
+		got, ok := parseEnd(member)
+		if strings.Contains(lock+owner, fieldSeparator) {
+			return // no id has it
+		}
+		if !ok || got != e {
+			t.Errorf("read %+v, %t; want %+v", got, ok, e)
+		}
+	})
+}

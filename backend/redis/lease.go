@@ -94,7 +94,7 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, do
 }
 
 func (s *Store) releaseArgs(req *driver.ReleaseRequest) []any {
-	return []any{string(req.Key), req.Token, req.Attach, req.RequestID, s.inbox, requestHash(req.RequestID)}
+	return []any{string(req.Key), req.Token, req.Attach, req.RequestID, s.inbox, requestHash(req.RequestID), attemptHash(req.RequestID, req.Key)}
 }
 
 func (s *Store) released(req *driver.ReleaseRequest, reply []any) (*driver.ReleaseResult, error) {
@@ -102,7 +102,7 @@ func (s *Store) released(req *driver.ReleaseRequest, reply []any) (*driver.Relea
 	if r.text(0) != "released" {
 		return nil, s.refusal(r, req.Token)
 	}
-	return &driver.ReleaseResult{HoldCount: int(r.integer(1))}, nil
+	return &driver.ReleaseResult{HoldCount: int(r.integer(1)), OwnerID: r.text(2), Shared: r.integer(3) == 1}, nil
 }
 
 // Leave drops a place or an undelivered grant, once no acquire of the request is
@@ -111,7 +111,8 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := s.abandoned.wait(ctx, req.RequestID); err != nil {
 		return err
 	}
-	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, "", req.RequestID, requestHash(req.RequestID), s.inbox)
+	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, "", req.RequestID, attemptHash(req.RequestID, req.Key), s.inbox,
+		string(req.Key), requestHash(req.RequestID))
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,19 @@ const (
 )
 
 // requestHash is what the record's ends keep of a request id.
-func requestHash(requestID string) string {
-	sum := sha1.Sum([]byte(requestID)) //nolint:gosec // see the import
+func requestHash(requestID string) string { return endHash(requestID) }
+
+// attemptHash is what they keep of a request that was left under a key: an end
+// for attempts with that key only.
+func attemptHash(requestID string, key driver.Key) string {
+	if key == "" {
+		return requestHash(requestID)
+	}
+	return endHash(requestID + fieldSeparator + string(key))
+}
+
+func endHash(text string) string {
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
 	return hex.EncodeToString(sum[:16])
 }
 

@@ -37,6 +37,15 @@ var evictLua string
 //go:embed lua/inspect.lua
 var inspectLua string
 
+//go:embed lua/sweep.lua
+var sweepLua string
+
+//go:embed lua/again.lua
+var againLua string
+
+//go:embed lua/elect.lua
+var electLua string
+
 // script is a Lua script and its SHA-1.
 type script struct{ text, sha string }
 
@@ -49,10 +58,17 @@ var (
 	leaveScript   = newScript(true, "", leaveLua)
 	evictScript   = newScript(true, "", evictLua)
 	inspectScript = newScript(false, "", inspectLua)
+	sweepScript   = newScript(true, "", sweepLua)
+	// These two are about no record.
+	againScript = named(againLua)
+	electScript = named(electLua)
 )
 
 func newScript(prunes bool, common, body string) *script {
-	text := endsLua + common + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body
+	return named(endsLua + common + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body)
+}
+
+func named(text string) *script {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
 	return &script{text, hex.EncodeToString(sum[:])}
 }

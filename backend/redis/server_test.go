@@ -299,7 +299,11 @@ func TestThousandCyclesLeaveOnlyIdleRecordsWhichGo(t *testing.T) {
 				t.Fatal(err)
 			}
 		case 3:
-			if _, err := s.Evict(t.Context(), &driver.EvictRequest{LockID: lock, Token: l.Token, Cause: driver.CauseForced}); err != nil {
+			e, err := s.Evict(t.Context(), &driver.EvictRequest{LockID: lock, Token: l.Token, Cause: driver.CauseForced})
+			if err == nil {
+				err = s.Told(t.Context(), []driver.Ended{*e})
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		default:

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ var (
 	_ driver.Driver       = (*Store)(nil)
 	_ driver.BatchRenewer = (*Store)(nil)
 	_ driver.Async        = (*Store)(nil)
+	_ driver.Sweeper      = (*Store)(nil)
 )
 
 const (
@@ -58,8 +60,8 @@ type Options struct {
 	Retention time.Duration
 	// Clock counts from when leases are valid; nil means driver.BootClock.
 	Clock driver.Clock
-	// Logf takes lines for the operator; nil discards them.
-	Logf func(format string, args ...any)
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Store is the driver.
@@ -71,6 +73,7 @@ type Store struct {
 	// hot carries acquires, releases and leaves, urgent renewals and the
 	// rest: a renewal never stands behind an acquire.
 	hot, urgent lane
+	sweeping    sweeping
 	abandoned   abandoned
 	silence     time.Duration
 	// stopped ends when the driver is closed.
@@ -111,9 +114,7 @@ func New(o Options) (*Store, error) {
 	if o.Clock == nil {
 		o.Clock = driver.BootClock
 	}
-	if o.Logf == nil {
-		o.Logf = func(string, ...any) {}
-	}
+	o.Logger = driver.Logger(o.Logger)
 	o.Client.MaxRetries = -1 // only the breaker retries: a repeated write would meet itself
 	o.Client.DialTimeout, o.Client.ReadTimeout, o.Client.WriteTimeout = o.Timeout, o.Timeout, o.Timeout
 	o.Client.PoolTimeout = o.Timeout
@@ -181,7 +182,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		Name: "redis", MinTTL: s.o.MinTTL, MaxTTL: maxTTL, Lateness: 100 * time.Millisecond, Poll: s.o.Poll, Shared: true,
-		Watch: true, ExpiryAtOnce: true, Clock: driver.ClockStore, Durability: driver.DurabilityAsync, Retention: s.o.Retention,
+		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockStore, Durability: driver.DurabilityAsync, Retention: s.o.Retention,
 	}
 }
 

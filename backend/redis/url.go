@@ -66,7 +66,7 @@ func secret(into *string, file string) error {
 // redis+unix:///path, with the parameters prefix, timeout, poll, retention, db,
 // username, password_file, ca_file, cert_file and key_file.
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
-	o := Options{Clock: env.Clock, Logf: env.Logf}
+	o := Options{Clock: env.Clock, Logger: env.Logger}
 	var files tlsFiles
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {

@@ -38,7 +38,7 @@ func (s *Store) Watch(ctx context.Context, sink func(driver.Hint)) error {
 		case s.closed.Load():
 			return driver.ErrClosed
 		case !failed:
-			s.o.Logf("redis: the subscription for hints broke, waiters poll until it is back: %v", err)
+			s.o.Logger.Warn("the subscription for hints broke, waiters poll until it is back", driver.LogBackend, "redis", driver.LogError, err)
 		}
 		failed = true
 		pause := time.NewTimer(resubscribe)

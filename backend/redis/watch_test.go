@@ -161,7 +161,7 @@ func TestWhoeverCanBeGrantedIsWoken(t *testing.T) {
 	woken("b", "next")
 	// The last try of the first in line gives its place up while the lock is free.
 	holder = request("c", "holder")
-	l = granted(t, s, shared(holder))
+	granted(t, s, shared(holder))
 	queue(request("c", "writer"))
 	queue(shared(request("c", "reader")))
 	if _, err := s.Acquire(t.Context(), request("c", "writer")); !errors.Is(err, driver.ErrHeld) {

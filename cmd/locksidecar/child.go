@@ -25,7 +25,8 @@ func start(argv []string, env ...string) (*child, error) {
 	c := &child{cmd: exec.Command(argv[0], argv[1:]...), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(c.cmd.SysProcAttr)
 	if foreground() {
 		c.tty = true
 		c.cmd.SysProcAttr.Foreground, c.cmd.SysProcAttr.Ctty = true, int(os.Stdin.Fd())

@@ -120,7 +120,7 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.AddCommand(
-		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g),
+		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g), newWatch(g),
 		newForceRelease(g), newHealth(g), newConformance(), newVersion(),
 	)
 	return root

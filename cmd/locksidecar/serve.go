@@ -2,17 +2,16 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"log"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/app"
 	"github.com/locksidecar/locksidecar/internal/client"
+	"github.com/locksidecar/locksidecar/internal/logging"
 )
 
 // version is set by the linker for a release.
@@ -30,19 +29,6 @@ func build() app.Build {
 	return b
 }
 
-func logger(w io.Writer) func(format string, args ...any) {
-	l := log.New(w, "locksidecar: ", log.LstdFlags|log.LUTC|log.Lmsgprefix)
-	return func(format string, args ...any) {
-		// One event is one line, whatever text it carries.
-		l.Print(strings.Map(func(r rune) rune {
-			if r < ' ' || r == 0x7f {
-				return ' '
-			}
-			return r
-		}, fmt.Sprintf(format, args...)))
-	}
-}
-
 // fallback is the variable's value where the flag was not given.
 func fallback(value, variable string) string {
 	if value == "" {
@@ -57,7 +43,7 @@ func newServe() *cobra.Command {
 		Use: "serve", Short: "Serve locks of a backend on a Unix socket", Args: cobra.NoArgs,
 		Long: "Serve locks of a backend on a Unix socket, until SIGTERM or SIGINT.\n\n" +
 			"Flags win over the environment: LOCKSIDECAR_BACKEND, LOCKSIDECAR_SOCKET, LOCKSIDECAR_METRICS,\n" +
-			"LOCKSIDECAR_POLICY.",
+			"LOCKSIDECAR_POLICY, LOCKSIDECAR_LOG_LEVEL.",
 		Example: "  locksidecar serve --backend redis://127.0.0.1:6379",
 	}
 	f := c.Flags()
@@ -65,6 +51,7 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.Socket, "socket", "", "path of the socket (default "+client.ServePath+")")
 	f.StringVar(&o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
 	loadAccess := accessFlags(c, &o)
+	openLog := logFlags(c, "")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		o.Backend = fallback(o.Backend, "LOCKSIDECAR_BACKEND")
 		o.Metrics = fallback(o.Metrics, "LOCKSIDECAR_METRICS")
@@ -77,8 +64,12 @@ func newServe() *cobra.Command {
 		if err := loadAccess(); err != nil {
 			return err
 		}
-		o.Build, o.Logf = build(), logger(c.ErrOrStderr())
-		o.Listening = func() { o.Logf("listening at %s", o.Socket) }
+		var err error
+		if o.Logger, err = openLog(o.Backend); err != nil {
+			return err
+		}
+		o.Build = build()
+		o.Listening = func() { o.Logger.Info("listening", driver.LogAddress, o.Socket) }
 		return app.Run(c.Context(), o)
 	}
 	return c
@@ -91,12 +82,17 @@ func newDev() *cobra.Command {
 	}
 	c.Flags().StringVar(&o.Socket, "socket", "", "path of the socket (default "+client.DevPath()+")")
 	c.Flags().StringVar(&o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz (default none)")
+	openLog := logFlags(c, logging.Text)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if o.Socket = fallback(o.Socket, "LOCKSIDECAR_SOCKET"); o.Socket == "" {
 			o.Socket = client.DevPath()
 		}
 		o.Metrics = fallback(o.Metrics, "LOCKSIDECAR_METRICS")
-		o.Build, o.Logf = build(), logger(c.ErrOrStderr())
+		var err error
+		if o.Logger, err = openLog(o.Backend); err != nil {
+			return err
+		}
+		o.Build = build()
 		o.Listening = func() {
 			_, _ = fmt.Fprintf(c.OutOrStdout(), "Locks are in memory and end with this process. Paste this to acquire one:\n\n"+
 				"  curl -sS --unix-socket '%s' http://localhost/locks/demo:acquire -d '{\"ttl\":\"60s\"}'\n\n", o.Socket)

@@ -34,6 +34,7 @@ func Harness(endpoint string) conformance.Harness {
 		Lacks: map[conformance.Need]string{
 			conformance.NeedAttach: hidden, conformance.NeedKeys: "the sidecar makes the lease ids",
 			conformance.NeedEvict: hidden, conformance.NeedWatch: hidden,
+			conformance.NeedSweep:  "the sidecar sweeps by itself",
 			conformance.NeedPlaces: "the sidecar keeps the places of waiting calls alive",
 		},
 	}
@@ -89,7 +90,7 @@ func Open(ctx context.Context, endpoint string) (*Driver, error) {
 	d.caps = driver.Capabilities{
 		Name: b.GetDriver() + " through a sidecar", MinTTL: c.GetMinTtl().AsDuration(), MaxTTL: c.GetMaxTtl().AsDuration(),
 		Lateness: c.GetLateness().AsDuration(), Poll: c.GetPoll().AsDuration(), Shared: c.GetShared(), MaxWaiters: int(c.GetMaxWaiters()),
-		Watch: c.GetWatch(), ExpiryAtOnce: c.GetExpiryAtOnce(), Clock: driver.ClockSource(c.GetClock()),
+		Watch: c.GetWatch(), ExpiryAtOnce: c.GetExpiryAtOnce(), ExpiryEvents: c.GetExpiryEvents(), Clock: driver.ClockSource(c.GetClock()),
 		Durability: driver.Durability(c.GetDurability()), Retention: c.GetRetention().AsDuration(),
 	}
 	return d, nil

@@ -61,7 +61,14 @@ func Drivers() []Driver {
 		{"a closed driver goes on", "Race/ClosedDriverRefuses", `want "backend is closed"`, each(func(d driver.Driver) driver.Driver { return undying{d} })},
 		{"a goroutine outlives Close", "Race/CloseLeavesNoGoroutine", `a goroutine is left after Close`, each(func(d driver.Driver) driver.Driver { return leaking{d} })},
 		{"now and then a Leave does nothing", "Histories/RandomOnesMatchTheModel", `seed \d+, history \d+`, each(func(d driver.Driver) driver.Driver { return &forgetful{Driver: d} })},
+		{"an older attempt's Leave takes the repeat's lease", "Idempotence/LeaveOfAnOlderAttemptTouchesNothing", `want the lease of the repeat`, each(func(d driver.Driver) driver.Driver { return leavesAll{d} })},
 		{"two exclusive holders are shown", "Exclusion/FreeLockIsGrantedAtOnce", `2 holders, of which .* is exclusive`, each(func(d driver.Driver) driver.Driver { return crowded{d} })},
+		{"every opener tells an expiry", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `reported 3 times`, func() func(driver.Driver) driver.Driver {
+			seen := &sync.Map{}
+			return func(d driver.Driver) driver.Driver { return &everybody{Driver: d, seen: seen} }
+		}},
+		{"expiry events are declared and never come", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `declares expiry events: true; it can sweep: false`, each(func(d driver.Driver) driver.Driver { return sleeper{d} })},
+		{"a sweep that is not declared", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `declares expiry events: false; it can sweep: true`, each(func(d driver.Driver) driver.Driver { return undeclared{d} })},
 	}
 }
 
@@ -231,4 +238,51 @@ func (w twice) Evict(ctx context.Context, r *driver.EvictRequest) (*driver.Ended
 		return &ended, nil
 	}
 	return e, err
+}
+
+type leavesAll struct{ driver.Driver }
+
+func (w leavesAll) Leave(ctx context.Context, r *driver.LeaveRequest) error {
+	return w.Driver.Leave(ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: r.RequestID})
+}
+
+// everybody tells what any opener found.
+type everybody struct {
+	driver.Driver
+	seen *sync.Map
+	told sync.Map
+}
+
+func (w *everybody) Unwrap() driver.Driver { return w.Driver }
+
+func (w *everybody) Sweep(ctx context.Context) ([]driver.Ended, error) {
+	inner, _ := driver.As[driver.Sweeper](w.Driver)
+	found, err := inner.Sweep(ctx)
+	for _, e := range found {
+		w.seen.Store(e, true)
+	}
+	var ends []driver.Ended
+	w.seen.Range(func(e, _ any) bool {
+		if _, again := w.told.LoadOrStore(e, true); !again {
+			ends = append(ends, e.(driver.Ended))
+		}
+		return true
+	})
+	return ends, err
+}
+
+func (w *everybody) Told(context.Context, []driver.Ended) error { return nil }
+
+// sleeper has no sweep although the driver beneath declares expiry events.
+type sleeper struct{ driver.Driver }
+
+// undeclared sweeps and says that it does not.
+type undeclared struct{ driver.Driver }
+
+func (w undeclared) Unwrap() driver.Driver { return w.Driver }
+
+func (w undeclared) Capabilities() driver.Capabilities {
+	c := w.Driver.Capabilities()
+	c.ExpiryEvents = false
+	return c
 }

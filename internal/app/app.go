@@ -1,5 +1,5 @@
-// Package app composes the daemon: backend(breaker(driver)), renewal, socket
-// and metrics. It is the only package that knows them all.
+// Package app composes the daemon: backend(breaker(driver)), renewal, socket,
+// metrics and events. It is the only package that knows them all.
 //
 // It guarantees that the daemon serves although its backend is down (and says
 // so), and that it stops in this order:
@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/embedded"
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/breaker"
+	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/policy"
 	"github.com/locksidecar/locksidecar/internal/sdnotify"
@@ -63,8 +65,8 @@ type Options struct {
 	Notifier *sdnotify.Notifier
 	// Listening is called once the socket answers; nil is allowed.
 	Listening func()
-	// Logf takes lines for the operator.
-	Logf func(format string, args ...any)
+	// Logger takes lines for the operator; nil discards them.
+	Logger *slog.Logger
 }
 
 // Build describes a binary.
@@ -86,6 +88,7 @@ type daemon struct {
 	keeper   *renew.Keeper
 	server   *socket.Server
 	metrics  *metrics.Metrics
+	events   *events.Log
 	ready    atomic.Bool
 	draining atomic.Bool
 }
@@ -93,19 +96,23 @@ type daemon struct {
 // Run serves until ctx ends, then drains. An error of one part ends the others
 // and is returned.
 func Run(ctx context.Context, o Options) error {
-	raw, err := OpenDriver(ctx, o.Backend, driver.Env{Logf: o.Logf})
+	o.Logger = driver.Logger(o.Logger)
+	redis.LogClient(o.Logger)
+	raw, err := OpenDriver(ctx, o.Backend, driver.Env{Logger: o.Logger})
 	if err != nil {
 		return err
 	}
 	d := &daemon{o: o}
 	d.metrics = metrics.New(raw.Capabilities().Name, o.Build.Version)
 	d.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(name, from, to string) {
-		o.Logf("circuit breaker of %ss: %s, was %s", name, to, from)
+		o.Logger.Warn("the circuit breaker changed", driver.LogCalls, name, driver.LogState, to, driver.LogWas, from)
 	}})
-	d.store = backend.New(d.breaker, backend.Options{Observer: d.metrics, Limits: o.Sizes, Logf: o.Logf})
-	d.keeper = renew.New(d.store, renew.Options{Observer: d.metrics, Logf: o.Logf})
+	d.events = events.New(0)
+	told := observer{d.metrics, d.events}
+	d.store = backend.New(d.breaker, backend.Options{Observer: told, Limits: o.Sizes, Logger: o.Logger})
+	d.keeper = renew.New(d.store, renew.Options{Observer: told, Logger: o.Logger})
 	d.server = socket.New(socket.Options{
-		Locks: d.store, Sessions: d.keeper, Status: d.status, Limits: o.Limits, Logf: o.Logf,
+		Locks: d.store, Sessions: d.keeper, Events: watched{d.events}, Status: d.status, Limits: o.Limits, Logger: o.Logger,
 		Authorize: authorize(o.Policy),
 		Ready:     func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
 	})
@@ -127,7 +134,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(fmt.Errorf("metrics listener: %w", err), listener.Close())
 		}
-		d.o.Logf("metrics at http://%s/metrics", l.Addr())
+		d.o.Logger.Info("metrics are served", driver.LogAddress, "http://"+l.Addr().String()+"/metrics")
 		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
 	}
 	if d.o.Notifier != nil {
@@ -185,7 +192,7 @@ func (d *daemon) probe(ctx context.Context) error {
 			return nil
 		}
 		if was := d.ready.Swap(err == nil); was != (err == nil) || first && err != nil {
-			d.o.Logf("backend %s: serving %v, %v", d.store.Name(), err == nil, err)
+			d.tellReady(err)
 		}
 		d.metrics.Ready(err == nil)
 		select {
@@ -194,6 +201,15 @@ func (d *daemon) probe(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// tellReady logs whether the backend answers.
+func (d *daemon) tellReady(err error) {
+	if err != nil {
+		d.o.Logger.Warn("the backend does not answer", driver.LogBackend, d.store.Name(), driver.LogError, err)
+		return
+	}
+	d.o.Logger.Info("the backend answers", driver.LogBackend, d.store.Name())
 }
 
 func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/sdnotify"
 )
 
@@ -49,7 +50,7 @@ func (d *daemon) notify(ctx context.Context) error {
 
 func (d *daemon) tell(state string) {
 	if err := d.o.Notifier.Send(state); err != nil {
-		d.o.Logf("%v", err)
+		d.o.Logger.Warn("systemd is not told", driver.LogState, state, driver.LogError, err)
 	}
 }
 

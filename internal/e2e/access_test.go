@@ -30,7 +30,7 @@ func socketPath(t *testing.T) string {
 // command runs the command line to its end.
 func command(t *testing.T, args ...string) (exit int, printed string) {
 	t.Helper()
-	cmd := exec.CommandContext(within(t), testenv.Binary(t), args...) //nolint:gosec // the command under test
+	cmd := exec.CommandContext(within(t), testenv.Binary(t), args...)
 	out, err := cmd.CombinedOutput()
 	var ended *exec.ExitError
 	if err != nil && !errors.As(err, &ended) {
@@ -69,7 +69,7 @@ func TestTwoDaemonsNeverShareAPath(t *testing.T) {
 	var daemons []*exec.Cmd
 	for range hurried {
 		var out testenv.Output
-		cmd := exec.CommandContext(t.Context(), testenv.Binary(t), serve...) //nolint:gosec // the command under test
+		cmd := exec.CommandContext(t.Context(), testenv.Binary(t), serve...)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -43,7 +43,7 @@ func TestSystemdIsNotified(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "100000")
 	path := socketPath(t)
 	var out testenv.Output
-	cmd := exec.CommandContext(t.Context(), testenv.Binary(t), "serve", "--backend", "redis://127.0.0.1:1", "--socket", path) //nolint:gosec // the command under test
+	cmd := exec.CommandContext(t.Context(), testenv.Binary(t), "serve", "--backend", "redis://127.0.0.1:1", "--socket", path)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -116,7 +116,7 @@ func newPlayer(t *testing.T, url string, argv []string) *player {
 
 	argv = append(argv, "--endpoint", p.sidecar.Endpoint())
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})
 	var stderr testenv.Output
 	cmd.Stderr = &stderr
 	if p.stdin, err = cmd.StdinPipe(); err != nil {

@@ -144,15 +144,19 @@ func (m *Metrics) Acquired(o backend.AcquireObservation) {
 // Waiting counts the acquires that wait.
 func (m *Metrics) Waiting(delta int) { m.waiters.Add(float64(delta)) }
 
-// Expired counts evicted leases.
-func (m *Metrics) Expired(n int) { m.expired.Add(float64(n)) }
+// Happened counts the expired leases.
+func (m *Metrics) Happened(e backend.Event) {
+	if e.Kind == backend.Ended && e.Cause == driver.CauseExpired {
+		m.expired.Inc()
+	}
+}
 
 // Held counts the leases held.
 func (m *Metrics) Held(delta int) { m.held.Add(float64(delta)) }
 
 // Lost counts lost leases.
-func (m *Metrics) Lost(reason renew.Reason) {
-	if c := m.lost[reason]; c != nil {
+func (m *Metrics) Lost(o renew.LostObservation) {
+	if c := m.lost[o.Reason]; c != nil {
 		c.Inc()
 	}
 }

@@ -33,8 +33,8 @@ func TestCountsAcquiresByResult(t *testing.T) {
 
 func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
 	m := New("embedded", "v1")
-	m.Lost(renew.ReasonForced)
-	m.Lost(renew.Reason("made up by a caller"))
+	m.Lost(renew.LostObservation{Reason: renew.ReasonForced})
+	m.Lost(renew.LostObservation{Reason: "made up by a caller"})
 	m.Held(1)
 	m.Ready(true)
 	problems, err := testutil.GatherAndLint(m.registry)

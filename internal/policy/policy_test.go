@@ -203,7 +203,7 @@ func TestLoad(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
 	f.Add([]byte("rules: &r [{locks: [*r], may: []}]"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	f.Fuzz(func(_ *testing.T, raw []byte) {
 		if p, err := policy.Parse(raw, names); err == nil {
 			_ = p.Check(&policy.Subject{}, policy.Acquire, "a/b")
 		}

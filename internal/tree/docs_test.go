@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/socket"
 )
@@ -93,4 +97,27 @@ func TestMetricsTableOfTheDocumentsIsTheCodes(t *testing.T) {
 	}
 	slices.Sort(rows)
 	table(t, "docs/metrics.md", "metrics", "| metric | labels | |\n|---|---|---|\n"+strings.Join(rows, ""))
+}
+
+func TestLogKeysOfTheDocumentsAreTheCodes(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "backend/driver/log.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		if d, ok := n.(*ast.GenDecl); ok && d.Tok == token.CONST {
+			constants += len(d.Specs)
+		}
+		return true
+	})
+	if constants != len(driver.LogKeys) {
+		t.Errorf("driver.LogKeys has %d keys, the constants are %d", len(driver.LogKeys), constants)
+	}
+	var b strings.Builder
+	b.WriteString("| key | |\n|---|---|\n")
+	for _, k := range driver.LogKeys {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", k.Key, k.Meaning)
+	}
+	table(t, "docs/host.md", "logkeys", b.String())
 }

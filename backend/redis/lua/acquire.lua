@@ -1,7 +1,8 @@
 -- One attempt at a lock.
 -- ARGV  3 request id, 4 its hash, 5 owner, 6 key, 7 ttl µs, 8 shared, 9 reentrant,
 --       10 enqueue, 11 order offset of the priority, 12 priority, 13 place ttl µs,
---       14 token floor, 15 metadata, 16 inbox, 17 poll µs
+--       14 token floor, 15 metadata, 16 inbox, 17 poll µs, 18 the hash of
+--       request id and key
 local request, owner, key, ttl = ARGV[3], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local shared, enqueue = ARGV[8] == '1', ARGV[10] == '1'
 
@@ -21,7 +22,7 @@ if with_hold(expired, request) then
   save()
   return {'lost', 'expired'}
 end
-local over = redis.call('HGET', KEYS[6], ARGV[4])
+local over = ended(ARGV[4], ARGV[18])
 if over then
   save()
   return {'lost', cause_of(string.sub(over, 57, 57))}
@@ -49,7 +50,7 @@ local placed = qlen > 0 and redis.call('ZSCORE', KEYS[2], request)
 local function place()
   local ticket = redis.call('HINCRBY', KEYS[1], 's', 1)
   redis.call('ZADD', KEYS[2], (ticket - ARGV[11]) * 16 + ARGV[12], request)
-  redis.call('HSET', KEYS[3], request, int(ticket) .. '\31' .. ARGV[12] .. '\31' .. ARGV[8] .. '\31' .. ARGV[16] .. '\31' .. owner)
+  redis.call('HSET', KEYS[3], request, int(ticket) .. '\31' .. ARGV[12] .. '\31' .. ARGV[8] .. '\31' .. ARGV[16] .. '\31' .. string.sub(key, 1, 24) .. '\31' .. owner)
   qlen, placed, dirty = qlen + 1, true, true
 end
 
@@ -103,7 +104,7 @@ end
 if not placed then place() end
 redis.call('ZADD', KEYS[4], now + ARGV[13], request)
 redis.call('HSET', KEYS[3], request, (string.gsub(redis.call('HGET', KEYS[3], request),
-  '^(%d+\31%d+\31%d\31)[^\31]*', function(head) return head .. ARGV[16] end)))
+  '^(%d+\31%d+\31%d\31)[^\31]*\31[^\31]*', function(head) return head .. ARGV[16] .. '\31' .. string.sub(key, 1, 24) end)))
 for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], 3600000) end
 evict()
 save()

@@ -11,6 +11,13 @@ local function trim_ends()
   end
 end
 
+-- ended returns the end of the request or of this attempt at it, or false.
+local function ended(request, attempt)
+  local e = redis.call('HMGET', KEYS[6], request, attempt)
+  return e[1] or e[2]
+end
+
 -- sweep forgets, in the shard's index, locks that nobody has looked at since
 -- their leases and places ran out: nothing of them can stand two hours later.
+-- With them go ends that nobody has come for.
 local function sweep(now) redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - 7200000000) end

@@ -6,6 +6,7 @@ if h then
   if cause == 'e' then
     -- Only this one is reported, so the other expired ones stay.
     end_holds(h, cause)
+    untold(h, cause)
     for i, other in ipairs(expired) do
       if other == h then table.remove(expired, i) break end
     end
@@ -33,6 +34,7 @@ if cause == 'r' then
   return {'holder', write_holder(h), now}
 end
 end_holds(h, cause)
+untold(h, cause)
 remove(h)
 save()
 return {'ended', h.owner, h.shared and '1' or '0'}

@@ -5,7 +5,7 @@ do
   local clock = redis.call('TIME')
   local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h')
   if (not rec[1] or rec[1] == '1') and (not rec[3] or rec[3] == '') and redis.call('ZCARD', KEYS[2]) == 0
-    and not redis.call('HGET', KEYS[6], ARGV[4]) then
+    and not ended(ARGV[4], ARGV[18]) then
     local now = clock[1] * 1000000 + clock[2]
     local token = math.max((rec[2] or 0) + 1, tonumber(ARGV[14]))
     if now < 4503599627370496 and now > token then token = now end

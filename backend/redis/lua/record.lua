@@ -5,11 +5,15 @@
 --
 -- KEYS  1 the record (hash)      f format, t last token, s last ticket, h holders
 --       2 the queue (zset)       request id -> order * 16 + priority
---       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, owner
+--       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, start
+--                                  of the key (24), owner
 --       4 their deadlines (zset) request id -> µs
---       5 the shard's index (zset) lock id -> when to look at it, µs
---       6 the latest ends (hash)   hash of the request id -> when (16 digits of
---                                  µs), token (16), start of the lease's key
+--       5 the shard's index (zset) lock id -> when to look at it, µs; and the
+--                                  ended leases that nobody has told yet ->
+--                                  when to report them again
+--       6 the latest ends (hash)   hash of the request id, or of that and the key of
+--                                  the attempt that was left -> when (16 digits
+--                                  of µs), token (16), start of the lease's key
 --                                  (24), cause (1)
 -- ARGV  1 the lock id, 2 µs for which the record of a free lock is kept
 --
@@ -37,6 +41,13 @@ local function remember(request, token, key, cause)
   redis.call('HSET', KEYS[6], request, string.format('%016.0f%016.0f%s%s', now, token, string.sub(key, 1, 24), cause))
   redis.call('PEXPIREAT', KEYS[6], math.floor((now + retention) / 1000))
   if redis.call('HLEN', KEYS[6]) > 48 then trim_ends() end
+end
+
+-- untold keeps an end until somebody has told it. The member starts with a
+-- character that no lock id has.
+local function untold(h, cause)
+  redis.call('ZADD', KEYS[5], now + 5000000,
+    '\30' .. table.concat({int(h.token), h.shared and '1' or '0', cause, h.owner, id}, '\31'))
 end
 
 -- end_holds keeps the ends of a lease's holds, of very many the latest.
@@ -67,6 +78,7 @@ end
 local function evict()
   for _, h in ipairs(expired) do
     end_holds(h, 'e')
+    untold(h, 'e')
     evicted = evicted .. int(h.token) .. '\31' .. (h.shared and '1' or '0') .. '\31' .. h.owner .. '\30'
     moved = true
   end
@@ -119,6 +131,8 @@ local function remove(gone)
 end
 
 local function admits(shared) return #holders == 0 or shared and holders[1].shared end
+
+local function key_of(data) return string.match(data, '^%d+\31%d+\31%d\31[^\31]*\31([^\31]*)') end
 
 local function is_shared(data) return data and string.find(data, '^%d+\31%d+\0311') ~= nil end
 
@@ -215,11 +229,12 @@ local function find(key, token, attach)
   return nil, {'lost', cause_of(code)}, code == 'x'
 end
 
--- drop_hold ends one hold, and the lease with its last one.
-local function drop_hold(h, request)
+-- drop_hold ends one hold, and the lease with its last one. as is what the end
+-- is kept under, if not the hash of the request id.
+local function drop_hold(h, request, as)
   local from, to = string.find(h.holds, '\29' .. request .. '\29', 1, true)
   if not from then return end
-  remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, 'x')
+  remember(as or string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, 'x')
   dirty = true
   h.holds = string.sub(h.holds, 1, from) .. string.sub(h.holds, to + 1)
   if h.holds == '\29' then remove(h) end

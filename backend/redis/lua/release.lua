@@ -1,13 +1,14 @@
 -- Ends one hold.
--- ARGV  3 key, 4 token, 5 attach number or 0, 6 request id or '', 7 inbox, 8 the request id's hash
+-- ARGV  3 key, 4 token, 5 attach number or 0, 6 request id or '', 7 inbox, 8 the hash of
+--       the request id, 9 that of both
 local h, answer, released = find(ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]))
 if not h then
   save()
   if answer[1] == 'lost' and not with_token(holders, tonumber(ARGV[4])) then
     -- The hold may have been released before its lease ended otherwise.
-    local own = redis.call('HGET', KEYS[6], ARGV[8])
-    released = released or own and string.sub(own, 57, 57) == 'x'
-      and string.sub(own, 17, 56) == string.format('%016.0f', ARGV[4]) .. string.sub(ARGV[3], 1, 24)
+    local proof = string.format('%016.0f', ARGV[4]) .. string.sub(ARGV[3], 1, 24) .. 'x'
+    local own = redis.call('HMGET', KEYS[6], ARGV[8], ARGV[9])
+    for i = 1, 2 do released = released or own[i] and string.sub(own[i], 17) == proof end
   end
   if released then return {'released', 0} end
   return answer
@@ -25,4 +26,4 @@ local left = count_holds(h)
 -- The releaser's own sidecar knows; another one that renews the lease is told.
 if left == 0 and ARGV[5] == '0' and h.inbox ~= ARGV[7] then tell(h) end
 save()
-return {'released', left}
+return {'released', left, h.owner, h.shared and 1 or 0}

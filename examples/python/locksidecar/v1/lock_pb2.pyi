@@ -304,6 +304,46 @@ class ForceReleaseResponse(_message.Message):
     ended: bool
     def __init__(self, lock_id: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., ended: bool = ...) -> None: ...
 
+class WatchRequest(_message.Message):
+    __slots__ = ("prefix", "after")
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    prefix: str
+    after: str
+    def __init__(self, prefix: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("id", "cursor", "time", "type", "lock_id", "owner_id", "fencing_token", "shared", "reason", "position", "queue_length", "hold_count", "ended", "missed")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_ID_FIELD_NUMBER: _ClassVar[int]
+    FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    HOLD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    cursor: str
+    time: _timestamp_pb2.Timestamp
+    type: str
+    lock_id: str
+    owner_id: str
+    fencing_token: int
+    shared: bool
+    reason: str
+    position: int
+    queue_length: int
+    hold_count: int
+    ended: bool
+    missed: int
+    def __init__(self, id: _Optional[str] = ..., cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., type: _Optional[str] = ..., lock_id: _Optional[str] = ..., owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., reason: _Optional[str] = ..., position: _Optional[int] = ..., queue_length: _Optional[int] = ..., hold_count: _Optional[int] = ..., ended: bool = ..., missed: _Optional[int] = ...) -> None: ...
+
 class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -349,7 +389,7 @@ class Backend(_message.Message):
     def __init__(self, name: _Optional[str] = ..., driver: _Optional[str] = ..., serving: bool = ..., reason: _Optional[str] = ..., breaker: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ...) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("min_ttl", "max_ttl", "lateness", "poll", "shared", "max_waiters", "watch", "expiry_at_once", "clock", "durability", "retention")
+    __slots__ = ("min_ttl", "max_ttl", "lateness", "poll", "shared", "max_waiters", "watch", "expiry_at_once", "clock", "durability", "retention", "expiry_events")
     MIN_TTL_FIELD_NUMBER: _ClassVar[int]
     MAX_TTL_FIELD_NUMBER: _ClassVar[int]
     LATENESS_FIELD_NUMBER: _ClassVar[int]
@@ -361,6 +401,7 @@ class Capabilities(_message.Message):
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_EVENTS_FIELD_NUMBER: _ClassVar[int]
     min_ttl: _duration_pb2.Duration
     max_ttl: _duration_pb2.Duration
     lateness: _duration_pb2.Duration
@@ -372,4 +413,5 @@ class Capabilities(_message.Message):
     clock: str
     durability: str
     retention: _duration_pb2.Duration
-    def __init__(self, min_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lateness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., poll: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shared: bool = ..., max_waiters: _Optional[int] = ..., watch: bool = ..., expiry_at_once: bool = ..., clock: _Optional[str] = ..., durability: _Optional[str] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    expiry_events: bool
+    def __init__(self, min_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lateness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., poll: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shared: bool = ..., max_waiters: _Optional[int] = ..., watch: bool = ..., expiry_at_once: bool = ..., clock: _Optional[str] = ..., durability: _Optional[str] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expiry_events: bool = ...) -> None: ...

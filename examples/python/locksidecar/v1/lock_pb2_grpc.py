@@ -313,6 +313,11 @@ class AdminServiceStub(object):
                 request_serializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseRequest.SerializeToString,
                 response_deserializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/locksidecar.v1.AdminService/Watch',
+                request_serializer=locksidecar_dot_v1_dot_lock__pb2.WatchRequest.SerializeToString,
+                response_deserializer=locksidecar_dot_v1_dot_lock__pb2.Event.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/locksidecar.v1.AdminService/GetStatus',
                 request_serializer=locksidecar_dot_v1_dot_lock__pb2.GetStatusRequest.SerializeToString,
@@ -342,6 +347,17 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Watch tells what this sidecar did for its applications and what it found
+        expired, as it happens. The events of a fleet are those of all its
+        sidecars. The first bytes of the answer carry, in the metadata (over HTTP
+        the header) "locksidecar-cursor", the cursor from which the stream starts.
+        GET /events?prefix=&after= answers with one Event a line.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """GetStatus shows backends, their capabilities and this build.
         GET /status
@@ -362,6 +378,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ForceRelease,
                     request_deserializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseRequest.FromString,
                     response_serializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=locksidecar_dot_v1_dot_lock__pb2.WatchRequest.FromString,
+                    response_serializer=locksidecar_dot_v1_dot_lock__pb2.Event.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -424,6 +445,33 @@ class AdminService(object):
             '/locksidecar.v1.AdminService/ForceRelease',
             locksidecar_dot_v1_dot_lock__pb2.ForceReleaseRequest.SerializeToString,
             locksidecar_dot_v1_dot_lock__pb2.ForceReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/locksidecar.v1.AdminService/Watch',
+            locksidecar_dot_v1_dot_lock__pb2.WatchRequest.SerializeToString,
+            locksidecar_dot_v1_dot_lock__pb2.Event.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1698,6 +1698,234 @@ func (x *ForceReleaseResponse) GetEnded() bool {
 	return false
 }
 
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only events of locks whose ids start with this.
+	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// The cursor of the last event that the client has, to go on after it.
+	// Empty: from now on. "oldest": from the oldest event that is kept.
+	After         string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WatchRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+// Event is something that happened to a lock.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the fact: whoever tells it, and however often, gives it this id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where the event stands in this sidecar's stream, for WatchRequest.after.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// When this sidecar noted it, by its wall clock.
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// acquired: an application got a lease, or a further hold of it.
+	// queued: an acquire waits, at position.
+	// abandoned: an acquire was given up: it waited no longer, or nobody
+	// received what it was granted.
+	// released: a hold was released; with hold_count 0 the lease ended.
+	// expired: a lease ended because nobody renewed it.
+	// lost: an application was told that the lease held for it is lost.
+	// force_released: an operator revoked a lease, or ended it (ended).
+	// missed: events before this one are not kept any more, or are of an earlier
+	// life of the sidecar. Read the state by List.
+	// Others may be added: ignore what you do not know.
+	Type   string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	LockId string `protobuf:"bytes,5,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// Empty where it is not known.
+	OwnerId string `protobuf:"bytes,6,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	// 0 where there is no lease.
+	FencingToken int64 `protobuf:"varint,7,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
+	Shared       bool  `protobuf:"varint,8,opt,name=shared,proto3" json:"shared,omitempty"`
+	// lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
+	// wait ran out), failed, or undone (by a release that named only the
+	// request). force_released: what the operator gave, if it is known.
+	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// queued: from 1.
+	Position uint32 `protobuf:"varint,10,opt,name=position,proto3" json:"position,omitempty"`
+	// queued: how many wait.
+	QueueLength uint32 `protobuf:"varint,11,opt,name=queue_length,json=queueLength,proto3" json:"queue_length,omitempty"`
+	// acquired, released: holds of the lease.
+	HoldCount uint32 `protobuf:"varint,12,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	// force_released: the lease was ended at once; else it was revoked.
+	Ended bool `protobuf:"varint,13,opt,name=ended,proto3" json:"ended,omitempty"`
+	// missed: how many events are missing, of any lock; 0 if that is unknown.
+	Missed        uint64 `protobuf:"varint,14,opt,name=missed,proto3" json:"missed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Event) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Event) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Event) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *Event) GetOwnerId() string {
+	if x != nil {
+		return x.OwnerId
+	}
+	return ""
+}
+
+func (x *Event) GetFencingToken() int64 {
+	if x != nil {
+		return x.FencingToken
+	}
+	return 0
+}
+
+func (x *Event) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *Event) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Event) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Event) GetQueueLength() uint32 {
+	if x != nil {
+		return x.QueueLength
+	}
+	return 0
+}
+
+func (x *Event) GetHoldCount() uint32 {
+	if x != nil {
+		return x.HoldCount
+	}
+	return 0
+}
+
+func (x *Event) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *Event) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1706,7 +1934,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1946,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1959,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
 }
 
 type Status struct {
@@ -1750,7 +1978,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1990,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +2003,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Status) GetBuild() *Build {
@@ -1824,7 +2052,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +2064,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2077,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Build) GetVersion() string {
@@ -1890,7 +2118,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2130,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2143,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Backend) GetName() string {
@@ -1961,25 +2189,28 @@ func (x *Backend) GetCapabilities() *Capabilities {
 }
 
 type Capabilities struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	MinTtl        *durationpb.Duration   `protobuf:"bytes,1,opt,name=min_ttl,json=minTtl,proto3" json:"min_ttl,omitempty"`
-	MaxTtl        *durationpb.Duration   `protobuf:"bytes,2,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
-	Lateness      *durationpb.Duration   `protobuf:"bytes,3,opt,name=lateness,proto3" json:"lateness,omitempty"`
-	Poll          *durationpb.Duration   `protobuf:"bytes,4,opt,name=poll,proto3" json:"poll,omitempty"`
-	Shared        bool                   `protobuf:"varint,5,opt,name=shared,proto3" json:"shared,omitempty"`
-	MaxWaiters    uint32                 `protobuf:"varint,6,opt,name=max_waiters,json=maxWaiters,proto3" json:"max_waiters,omitempty"`
-	Watch         bool                   `protobuf:"varint,7,opt,name=watch,proto3" json:"watch,omitempty"`
-	ExpiryAtOnce  bool                   `protobuf:"varint,8,opt,name=expiry_at_once,json=expiryAtOnce,proto3" json:"expiry_at_once,omitempty"`
-	Clock         string                 `protobuf:"bytes,9,opt,name=clock,proto3" json:"clock,omitempty"`
-	Durability    string                 `protobuf:"bytes,10,opt,name=durability,proto3" json:"durability,omitempty"`
-	Retention     *durationpb.Duration   `protobuf:"bytes,11,opt,name=retention,proto3" json:"retention,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	MinTtl       *durationpb.Duration   `protobuf:"bytes,1,opt,name=min_ttl,json=minTtl,proto3" json:"min_ttl,omitempty"`
+	MaxTtl       *durationpb.Duration   `protobuf:"bytes,2,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
+	Lateness     *durationpb.Duration   `protobuf:"bytes,3,opt,name=lateness,proto3" json:"lateness,omitempty"`
+	Poll         *durationpb.Duration   `protobuf:"bytes,4,opt,name=poll,proto3" json:"poll,omitempty"`
+	Shared       bool                   `protobuf:"varint,5,opt,name=shared,proto3" json:"shared,omitempty"`
+	MaxWaiters   uint32                 `protobuf:"varint,6,opt,name=max_waiters,json=maxWaiters,proto3" json:"max_waiters,omitempty"`
+	Watch        bool                   `protobuf:"varint,7,opt,name=watch,proto3" json:"watch,omitempty"`
+	ExpiryAtOnce bool                   `protobuf:"varint,8,opt,name=expiry_at_once,json=expiryAtOnce,proto3" json:"expiry_at_once,omitempty"`
+	Clock        string                 `protobuf:"bytes,9,opt,name=clock,proto3" json:"clock,omitempty"`
+	Durability   string                 `protobuf:"bytes,10,opt,name=durability,proto3" json:"durability,omitempty"`
+	Retention    *durationpb.Duration   `protobuf:"bytes,11,opt,name=retention,proto3" json:"retention,omitempty"`
+	// An expiry is told as an event although nobody waits for the lock; else it
+	// is told when somebody next asks for it.
+	ExpiryEvents  bool `protobuf:"varint,12,opt,name=expiry_events,json=expiryEvents,proto3" json:"expiry_events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2222,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2235,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Capabilities) GetMinTtl() *durationpb.Duration {
@@ -2082,6 +2313,13 @@ func (x *Capabilities) GetRetention() *durationpb.Duration {
 		return x.Retention
 	}
 	return nil
+}
+
+func (x *Capabilities) GetExpiryEvents() bool {
+	if x != nil {
+		return x.ExpiryEvents
+	}
+	return false
 }
 
 var File_locksidecar_v1_lock_proto protoreflect.FileDescriptor
@@ -2230,7 +2468,27 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\x14ForceReleaseResponse\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
 	"\x06holder\x18\x02 \x01(\v2\x16.locksidecar.v1.HolderR\x06holder\x12\x14\n" +
-	"\x05ended\x18\x03 \x01(\bR\x05ended\"\x12\n" +
+	"\x05ended\x18\x03 \x01(\bR\x05ended\"<\n" +
+	"\fWatchRequest\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"\x88\x03\n" +
+	"\x05Event\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x17\n" +
+	"\alock_id\x18\x05 \x01(\tR\x06lockId\x12\x19\n" +
+	"\bowner_id\x18\x06 \x01(\tR\aownerId\x12#\n" +
+	"\rfencing_token\x18\a \x01(\x03R\ffencingToken\x12\x16\n" +
+	"\x06shared\x18\b \x01(\bR\x06shared\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1a\n" +
+	"\bposition\x18\n" +
+	" \x01(\rR\bposition\x12!\n" +
+	"\fqueue_length\x18\v \x01(\rR\vqueueLength\x12\x1d\n" +
+	"\n" +
+	"hold_count\x18\f \x01(\rR\tholdCount\x12\x14\n" +
+	"\x05ended\x18\r \x01(\bR\x05ended\x12\x16\n" +
+	"\x06missed\x18\x0e \x01(\x04R\x06missed\"\x12\n" +
 	"\x10GetStatusRequest\"\xc1\x01\n" +
 	"\x06Status\x12+\n" +
 	"\x05build\x18\x01 \x01(\v2\x15.locksidecar.v1.BuildR\x05build\x123\n" +
@@ -2250,7 +2508,7 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\aserving\x18\x03 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
 	"\abreaker\x18\x05 \x01(\tR\abreaker\x12@\n" +
-	"\fcapabilities\x18\x06 \x01(\v2\x1c.locksidecar.v1.CapabilitiesR\fcapabilities\"\xc0\x03\n" +
+	"\fcapabilities\x18\x06 \x01(\v2\x1c.locksidecar.v1.CapabilitiesR\fcapabilities\"\xe5\x03\n" +
 	"\fCapabilities\x122\n" +
 	"\amin_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06minTtl\x122\n" +
 	"\amax_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxTtl\x125\n" +
@@ -2266,16 +2524,18 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"durability\x18\n" +
 	" \x01(\tR\n" +
 	"durability\x127\n" +
-	"\tretention\x18\v \x01(\v2\x19.google.protobuf.DurationR\tretention2\xd9\x02\n" +
+	"\tretention\x18\v \x01(\v2\x19.google.protobuf.DurationR\tretention\x12#\n" +
+	"\rexpiry_events\x18\f \x01(\bR\fexpiryEvents2\xd9\x02\n" +
 	"\vLockService\x12@\n" +
 	"\aAcquire\x12\x1e.locksidecar.v1.AcquireRequest\x1a\x15.locksidecar.v1.Lease\x12<\n" +
 	"\x05Renew\x12\x1c.locksidecar.v1.RenewRequest\x1a\x15.locksidecar.v1.Lease\x12J\n" +
 	"\aRelease\x12\x1e.locksidecar.v1.ReleaseRequest\x1a\x1f.locksidecar.v1.ReleaseResponse\x127\n" +
 	"\x03Get\x12\x1a.locksidecar.v1.GetRequest\x1a\x14.locksidecar.v1.Lock\x12E\n" +
-	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xf3\x01\n" +
+	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xb3\x02\n" +
 	"\fAdminService\x12A\n" +
 	"\x04List\x12\x1b.locksidecar.v1.ListRequest\x1a\x1c.locksidecar.v1.ListResponse\x12Y\n" +
-	"\fForceRelease\x12#.locksidecar.v1.ForceReleaseRequest\x1a$.locksidecar.v1.ForceReleaseResponse\x12E\n" +
+	"\fForceRelease\x12#.locksidecar.v1.ForceReleaseRequest\x1a$.locksidecar.v1.ForceReleaseResponse\x12>\n" +
+	"\x05Watch\x12\x1c.locksidecar.v1.WatchRequest\x1a\x15.locksidecar.v1.Event0\x01\x12E\n" +
 	"\tGetStatus\x12 .locksidecar.v1.GetStatusRequest\x1a\x16.locksidecar.v1.StatusBHZFgithub.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1;lockpbb\x06proto3"
 
 var (
@@ -2290,7 +2550,7 @@ func file_locksidecar_v1_lock_proto_rawDescGZIP() []byte {
 	return file_locksidecar_v1_lock_proto_rawDescData
 }
 
-var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*AcquireRequest)(nil),        // 0: locksidecar.v1.AcquireRequest
 	(*Lease)(nil),                 // 1: locksidecar.v1.Lease
@@ -2312,39 +2572,41 @@ var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*ListResponse)(nil),          // 17: locksidecar.v1.ListResponse
 	(*ForceReleaseRequest)(nil),   // 18: locksidecar.v1.ForceReleaseRequest
 	(*ForceReleaseResponse)(nil),  // 19: locksidecar.v1.ForceReleaseResponse
-	(*GetStatusRequest)(nil),      // 20: locksidecar.v1.GetStatusRequest
-	(*Status)(nil),                // 21: locksidecar.v1.Status
-	(*Build)(nil),                 // 22: locksidecar.v1.Build
-	(*Backend)(nil),               // 23: locksidecar.v1.Backend
-	(*Capabilities)(nil),          // 24: locksidecar.v1.Capabilities
-	nil,                           // 25: locksidecar.v1.AcquireRequest.MetadataEntry
-	nil,                           // 26: locksidecar.v1.Lease.MetadataEntry
-	nil,                           // 27: locksidecar.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 30: google.protobuf.Any
+	(*WatchRequest)(nil),          // 20: locksidecar.v1.WatchRequest
+	(*Event)(nil),                 // 21: locksidecar.v1.Event
+	(*GetStatusRequest)(nil),      // 22: locksidecar.v1.GetStatusRequest
+	(*Status)(nil),                // 23: locksidecar.v1.Status
+	(*Build)(nil),                 // 24: locksidecar.v1.Build
+	(*Backend)(nil),               // 25: locksidecar.v1.Backend
+	(*Capabilities)(nil),          // 26: locksidecar.v1.Capabilities
+	nil,                           // 27: locksidecar.v1.AcquireRequest.MetadataEntry
+	nil,                           // 28: locksidecar.v1.Lease.MetadataEntry
+	nil,                           // 29: locksidecar.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 32: google.protobuf.Any
 }
 var file_locksidecar_v1_lock_proto_depIdxs = []int32{
-	28, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	28, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	25, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
-	28, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	28, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	28, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
-	29, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
-	26, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
-	28, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	30, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	30, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	27, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
+	30, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	30, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	30, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
+	31, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	28, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
+	30, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 9: locksidecar.v1.Lock.holders:type_name -> locksidecar.v1.Holder
 	8,  // 10: locksidecar.v1.Lock.waiters:type_name -> locksidecar.v1.Waiter
-	28, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
-	28, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	29, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
-	27, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
+	30, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
+	30, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	31, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
+	29, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
 	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
 	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
 	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	28, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	28, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	30, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	30, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
 	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
 	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
 	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
@@ -2352,39 +2614,42 @@ var file_locksidecar_v1_lock_proto_depIdxs = []int32{
 	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
 	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
 	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	30, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	28, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	32, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	30, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
 	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
 	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	22, // 31: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
-	23, // 32: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	24, // 33: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	28, // 34: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	28, // 35: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	28, // 36: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	28, // 37: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	28, // 38: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 39: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 40: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 41: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 42: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 43: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 44: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 45: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 46: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 47: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 48: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 49: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 50: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 51: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 52: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 53: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 54: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	47, // [47:55] is the sub-list for method output_type
-	39, // [39:47] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	31, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	24, // 32: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
+	25, // 33: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
+	26, // 34: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	30, // 35: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	30, // 36: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	30, // 37: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	30, // 38: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	30, // 39: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 40: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 41: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 42: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 43: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 44: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 45: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 46: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 47: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	22, // 48: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 49: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 50: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 51: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 52: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 53: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 54: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 55: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 56: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	23, // 57: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	49, // [49:58] is the sub-list for method output_type
+	40, // [40:49] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }
@@ -2412,7 +2677,7 @@ func file_locksidecar_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_locksidecar_v1_lock_proto_rawDesc), len(file_locksidecar_v1_lock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

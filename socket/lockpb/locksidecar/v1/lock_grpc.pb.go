@@ -311,6 +311,7 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 const (
 	AdminService_List_FullMethodName         = "/locksidecar.v1.AdminService/List"
 	AdminService_ForceRelease_FullMethodName = "/locksidecar.v1.AdminService/ForceRelease"
+	AdminService_Watch_FullMethodName        = "/locksidecar.v1.AdminService/Watch"
 	AdminService_GetStatus_FullMethodName    = "/locksidecar.v1.AdminService/GetStatus"
 )
 
@@ -328,6 +329,12 @@ type AdminServiceClient interface {
 	// lease's expiry.
 	// POST /locks/{id}:force-release
 	ForceRelease(ctx context.Context, in *ForceReleaseRequest, opts ...grpc.CallOption) (*ForceReleaseResponse, error)
+	// Watch tells what this sidecar did for its applications and what it found
+	// expired, as it happens. The events of a fleet are those of all its
+	// sidecars. The first bytes of the answer carry, in the metadata (over HTTP
+	// the header) "locksidecar-cursor", the cursor from which the stream starts.
+	// GET /events?prefix=&after= answers with one Event a line.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 	// GetStatus shows backends, their capabilities and this build.
 	// GET /status
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*Status, error)
@@ -361,6 +368,25 @@ func (c *adminServiceClient) ForceRelease(ctx context.Context, in *ForceReleaseR
 	return out, nil
 }
 
+func (c *adminServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, Event]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_WatchClient = grpc.ServerStreamingClient[Event]
+
 func (c *adminServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*Status, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Status)
@@ -385,6 +411,12 @@ type AdminServiceServer interface {
 	// lease's expiry.
 	// POST /locks/{id}:force-release
 	ForceRelease(context.Context, *ForceReleaseRequest) (*ForceReleaseResponse, error)
+	// Watch tells what this sidecar did for its applications and what it found
+	// expired, as it happens. The events of a fleet are those of all its
+	// sidecars. The first bytes of the answer carry, in the metadata (over HTTP
+	// the header) "locksidecar-cursor", the cursor from which the stream starts.
+	// GET /events?prefix=&after= answers with one Event a line.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[Event]) error
 	// GetStatus shows backends, their capabilities and this build.
 	// GET /status
 	GetStatus(context.Context, *GetStatusRequest) (*Status, error)
@@ -403,6 +435,9 @@ func (UnimplementedAdminServiceServer) List(context.Context, *ListRequest) (*Lis
 }
 func (UnimplementedAdminServiceServer) ForceRelease(context.Context, *ForceReleaseRequest) (*ForceReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForceRelease not implemented")
+}
+func (UnimplementedAdminServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[Event]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedAdminServiceServer) GetStatus(context.Context, *GetStatusRequest) (*Status, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
@@ -464,6 +499,17 @@ func _AdminService_ForceRelease_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, Event]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_WatchServer = grpc.ServerStreamingServer[Event]
+
 func _AdminService_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStatusRequest)
 	if err := dec(in); err != nil {
@@ -502,6 +548,12 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AdminService_GetStatus_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _AdminService_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "locksidecar/v1/lock.proto",
 }

@@ -12,8 +12,10 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
   type handleBidiStreamingCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -339,6 +341,64 @@ export interface ForceReleaseResponse {
   ended: boolean;
 }
 
+export interface WatchRequest {
+  /** Only events of locks whose ids start with this. */
+  prefix: string;
+  /**
+   * The cursor of the last event that the client has, to go on after it.
+   * Empty: from now on. "oldest": from the oldest event that is kept.
+   */
+  after: string;
+}
+
+/** Event is something that happened to a lock. */
+export interface Event {
+  /** Names the fact: whoever tells it, and however often, gives it this id. */
+  id: string;
+  /** Where the event stands in this sidecar's stream, for WatchRequest.after. */
+  cursor: string;
+  /** When this sidecar noted it, by its wall clock. */
+  time:
+    | Timestamp
+    | undefined;
+  /**
+   * acquired: an application got a lease, or a further hold of it.
+   * queued: an acquire waits, at position.
+   * abandoned: an acquire was given up: it waited no longer, or nobody
+   * received what it was granted.
+   * released: a hold was released; with hold_count 0 the lease ended.
+   * expired: a lease ended because nobody renewed it.
+   * lost: an application was told that the lease held for it is lost.
+   * force_released: an operator revoked a lease, or ended it (ended).
+   * missed: events before this one are not kept any more, or are of an earlier
+   * life of the sidecar. Read the state by List.
+   * Others may be added: ignore what you do not know.
+   */
+  type: string;
+  lock_id: string;
+  /** Empty where it is not known. */
+  owner_id: string;
+  /** 0 where there is no lease. */
+  fencing_token: bigint;
+  shared: boolean;
+  /**
+   * lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
+   * wait ran out), failed, or undone (by a release that named only the
+   * request). force_released: what the operator gave, if it is known.
+   */
+  reason: string;
+  /** queued: from 1. */
+  position: number;
+  /** queued: how many wait. */
+  queue_length: number;
+  /** acquired, released: holds of the lease. */
+  hold_count: number;
+  /** force_released: the lease was ended at once; else it was revoked. */
+  ended: boolean;
+  /** missed: how many events are missing, of any lock; 0 if that is unknown. */
+  missed: bigint;
+}
+
 export interface GetStatusRequest {
 }
 
@@ -382,7 +442,14 @@ export interface Capabilities {
   expiry_at_once: boolean;
   clock: string;
   durability: string;
-  retention: Duration | undefined;
+  retention:
+    | Duration
+    | undefined;
+  /**
+   * An expiry is told as an event although nobody waits for the lock; else it
+   * is told when somebody next asks for it.
+   */
+  expiry_events: boolean;
 }
 
 function createBaseAcquireRequest(): AcquireRequest {
@@ -2570,6 +2637,287 @@ export const ForceReleaseResponse: MessageFns<ForceReleaseResponse> = {
   },
 };
 
+function createBaseWatchRequest(): WatchRequest {
+  return { prefix: "", after: "" };
+}
+
+export const WatchRequest: MessageFns<WatchRequest> = {
+  encode(message: WatchRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.prefix !== "") {
+      writer.uint32(10).string(message.prefix);
+    }
+    if (message.after !== "") {
+      writer.uint32(18).string(message.after);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseWatchRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.prefix = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.after = reader.string();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<WatchRequest>, I>>(base?: I): WatchRequest {
+    return WatchRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatchRequest>, I>>(object: I): WatchRequest {
+    const message = createBaseWatchRequest();
+    message.prefix = object.prefix ?? "";
+    message.after = object.after ?? "";
+    return message;
+  },
+};
+
+function createBaseEvent(): Event {
+  return {
+    id: "",
+    cursor: "",
+    time: undefined,
+    type: "",
+    lock_id: "",
+    owner_id: "",
+    fencing_token: 0n,
+    shared: false,
+    reason: "",
+    position: 0,
+    queue_length: 0,
+    hold_count: 0,
+    ended: false,
+    missed: 0n,
+  };
+}
+
+export const Event: MessageFns<Event> = {
+  encode(message: Event, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.cursor !== "") {
+      writer.uint32(18).string(message.cursor);
+    }
+    if (message.time !== undefined) {
+      Timestamp.encode(message.time, writer.uint32(26).fork()).join();
+    }
+    if (message.type !== "") {
+      writer.uint32(34).string(message.type);
+    }
+    if (message.lock_id !== "") {
+      writer.uint32(42).string(message.lock_id);
+    }
+    if (message.owner_id !== "") {
+      writer.uint32(50).string(message.owner_id);
+    }
+    if (message.fencing_token !== 0n) {
+      if (BigInt.asIntN(64, message.fencing_token) !== message.fencing_token) {
+        throw new globalThis.Error("value provided for field message.fencing_token of type int64 too large");
+      }
+      writer.uint32(56).int64(message.fencing_token);
+    }
+    if (message.shared !== false) {
+      writer.uint32(64).bool(message.shared);
+    }
+    if (message.reason !== "") {
+      writer.uint32(74).string(message.reason);
+    }
+    if (message.position !== 0) {
+      writer.uint32(80).uint32(message.position);
+    }
+    if (message.queue_length !== 0) {
+      writer.uint32(88).uint32(message.queue_length);
+    }
+    if (message.hold_count !== 0) {
+      writer.uint32(96).uint32(message.hold_count);
+    }
+    if (message.ended !== false) {
+      writer.uint32(104).bool(message.ended);
+    }
+    if (message.missed !== 0n) {
+      if (BigInt.asUintN(64, message.missed) !== message.missed) {
+        throw new globalThis.Error("value provided for field message.missed of type uint64 too large");
+      }
+      writer.uint32(112).uint64(message.missed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Event {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseEvent();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.cursor = reader.string();
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.time = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.type = reader.string();
+          continue;
+        }
+        case 5: {
+          if (tag !== 42) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 6: {
+          if (tag !== 50) {
+            break;
+          }
+
+          message.owner_id = reader.string();
+          continue;
+        }
+        case 7: {
+          if (tag !== 56) {
+            break;
+          }
+
+          message.fencing_token = reader.int64() as bigint;
+          continue;
+        }
+        case 8: {
+          if (tag !== 64) {
+            break;
+          }
+
+          message.shared = reader.bool();
+          continue;
+        }
+        case 9: {
+          if (tag !== 74) {
+            break;
+          }
+
+          message.reason = reader.string();
+          continue;
+        }
+        case 10: {
+          if (tag !== 80) {
+            break;
+          }
+
+          message.position = reader.uint32();
+          continue;
+        }
+        case 11: {
+          if (tag !== 88) {
+            break;
+          }
+
+          message.queue_length = reader.uint32();
+          continue;
+        }
+        case 12: {
+          if (tag !== 96) {
+            break;
+          }
+
+          message.hold_count = reader.uint32();
+          continue;
+        }
+        case 13: {
+          if (tag !== 104) {
+            break;
+          }
+
+          message.ended = reader.bool();
+          continue;
+        }
+        case 14: {
+          if (tag !== 112) {
+            break;
+          }
+
+          message.missed = reader.uint64() as bigint;
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<Event>, I>>(base?: I): Event {
+    return Event.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Event>, I>>(object: I): Event {
+    const message = createBaseEvent();
+    message.id = object.id ?? "";
+    message.cursor = object.cursor ?? "";
+    message.time = (object.time !== undefined && object.time !== null) ? Timestamp.fromPartial(object.time) : undefined;
+    message.type = object.type ?? "";
+    message.lock_id = object.lock_id ?? "";
+    message.owner_id = object.owner_id ?? "";
+    message.fencing_token = object.fencing_token ?? 0n;
+    message.shared = object.shared ?? false;
+    message.reason = object.reason ?? "";
+    message.position = object.position ?? 0;
+    message.queue_length = object.queue_length ?? 0;
+    message.hold_count = object.hold_count ?? 0;
+    message.ended = object.ended ?? false;
+    message.missed = object.missed ?? 0n;
+    return message;
+  },
+};
+
 function createBaseGetStatusRequest(): GetStatusRequest {
   return {};
 }
@@ -2895,6 +3243,7 @@ function createBaseCapabilities(): Capabilities {
     clock: "",
     durability: "",
     retention: undefined,
+    expiry_events: false,
   };
 }
 
@@ -2932,6 +3281,9 @@ export const Capabilities: MessageFns<Capabilities> = {
     }
     if (message.retention !== undefined) {
       Duration.encode(message.retention, writer.uint32(90).fork()).join();
+    }
+    if (message.expiry_events !== false) {
+      writer.uint32(96).bool(message.expiry_events);
     }
     return writer;
   },
@@ -3031,6 +3383,14 @@ export const Capabilities: MessageFns<Capabilities> = {
           message.retention = Duration.decode(reader, reader.uint32());
           continue;
         }
+        case 12: {
+          if (tag !== 96) {
+            break;
+          }
+
+          message.expiry_events = reader.bool();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3064,6 +3424,7 @@ export const Capabilities: MessageFns<Capabilities> = {
     message.retention = (object.retention !== undefined && object.retention !== null)
       ? Duration.fromPartial(object.retention)
       : undefined;
+    message.expiry_events = object.expiry_events ?? false;
     return message;
   },
 };
@@ -3304,6 +3665,22 @@ export const AdminServiceService = {
     responseDeserialize: (value: Buffer): ForceReleaseResponse => ForceReleaseResponse.decode(value),
   },
   /**
+   * Watch tells what this sidecar did for its applications and what it found
+   * expired, as it happens. The events of a fleet are those of all its
+   * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
+   * the header) "locksidecar-cursor", the cursor from which the stream starts.
+   * GET /events?prefix=&after= answers with one Event a line.
+   */
+  watch: {
+    path: "/locksidecar.v1.AdminService/Watch",
+    requestStream: false,
+    responseStream: true,
+    requestSerialize: (value: WatchRequest): Buffer => Buffer.from(WatchRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchRequest => WatchRequest.decode(value),
+    responseSerialize: (value: Event): Buffer => Buffer.from(Event.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Event => Event.decode(value),
+  },
+  /**
    * GetStatus shows backends, their capabilities and this build.
    * GET /status
    */
@@ -3331,6 +3708,14 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    * POST /locks/{id}:force-release
    */
   forceRelease: handleUnaryCall<ForceReleaseRequest, ForceReleaseResponse>;
+  /**
+   * Watch tells what this sidecar did for its applications and what it found
+   * expired, as it happens. The events of a fleet are those of all its
+   * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
+   * the header) "locksidecar-cursor", the cursor from which the stream starts.
+   * GET /events?prefix=&after= answers with one Event a line.
+   */
+  watch: handleServerStreamingCall<WatchRequest, Event>;
   /**
    * GetStatus shows backends, their capabilities and this build.
    * GET /status
@@ -3376,6 +3761,15 @@ export interface AdminServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ForceReleaseResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Watch tells what this sidecar did for its applications and what it found
+   * expired, as it happens. The events of a fleet are those of all its
+   * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
+   * the header) "locksidecar-cursor", the cursor from which the stream starts.
+   * GET /events?prefix=&after= answers with one Event a line.
+   */
+  watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<Event>;
+  watch(request: WatchRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<Event>;
   /**
    * GetStatus shows backends, their capabilities and this build.
    * GET /status

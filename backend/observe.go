@@ -1,0 +1,97 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// Observer is told what the store does. Its methods are called on the hot path
+// and must not block.
+type Observer interface {
+	// Acquired is called once for each acquire.
+	Acquired(AcquireObservation)
+	// Waiting is called with +1 and -1 as requests enter and leave the queue.
+	Waiting(delta int)
+	// Happened is called for each change that the store made or found. An Event
+	// of the kind Ended has been recorded when it returns: the store is then
+	// told to forget it.
+	Happened(Event)
+}
+
+// AcquireObservation describes an acquire that has ended.
+type AcquireObservation struct {
+	Shared bool
+	// Wait is the time from the call to its end.
+	Wait time.Duration
+	// Contended: the first attempt did not get the lock.
+	Contended bool
+	Err       error
+}
+
+// Kind says what an Event tells.
+type Kind uint8
+
+// The kinds.
+const (
+	// Acquired: RequestID got the lease. A repeated acquire is told again.
+	Acquired Kind = iota + 1
+	// Queued: RequestID waits, at Position.
+	Queued
+	// Abandoned: RequestID was given up, for Reason.
+	Abandoned
+	// Released: a hold was released; HoldCount are left. A repeated release is
+	// told again.
+	Released
+	// Ended: the lease ended by other means than its holder's, for Cause. Each
+	// end is told once in a fleet, and again if that was perhaps not recorded.
+	Ended
+	// Revoked: an operator revoked the lease, for Reason.
+	Revoked
+)
+
+// The reasons of an abandoned acquire.
+const (
+	// ReasonLeft: the caller, or this process, gave up waiting.
+	ReasonLeft = "left"
+	// ReasonTimeout: a bounded wait ran out.
+	ReasonTimeout = "timeout"
+	// ReasonFailed: the store failed, and may have granted.
+	ReasonFailed = "failed"
+	// ReasonUndone: the caller undid it by its request id.
+	ReasonUndone = "undone"
+)
+
+// Event is something that happened to a lock. What a kind does not know or
+// need is left empty.
+type Event struct {
+	Kind    Kind
+	Shared  bool
+	LockID  string
+	OwnerID string
+	// RequestID is a secret: who passes an event on does not pass this on.
+	RequestID string
+	Token     int64
+	// Cause is set for Ended.
+	Cause driver.Cause
+	// Reason is set for Abandoned, and where an operator gave one.
+	Reason string
+	// Position and QueueLength are set for Queued, HoldCount for Acquired and
+	// Released.
+	Position, QueueLength, HoldCount int
+}
+
+func reasonLeft(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ReasonTimeout
+	}
+	return ReasonLeft
+}
+
+type nobody struct{}
+
+func (nobody) Acquired(AcquireObservation) {}
+func (nobody) Waiting(int)                 {}
+func (nobody) Happened(Event)              {}

@@ -1,0 +1,107 @@
+package backend_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/embedded"
+)
+
+// held is a driver whose first acquire reaches the store late.
+type held struct {
+	driver.Driver
+	gate  chan struct{}
+	calls int
+}
+
+func (h *held) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	if h.calls++; h.calls == 1 {
+		<-h.gate
+	}
+	return h.Driver.Acquire(ctx, r)
+}
+
+type answer struct {
+	lease *backend.Lease
+	err   error
+}
+
+// A repeat under the same request id, while the older attempt is on its way to
+// the store or waits, is answered with the lease; the older attempt ends, and
+// neither takes the lease nor undoes it.
+func TestRepeatSupersedesTheOlderAttempt(t *testing.T) {
+	for _, where := range []string{"on its way", "waiting"} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var d driver.Driver = m.Open()
+				gate := make(chan struct{})
+				if where == "on its way" {
+					d = onlyDriver{&held{Driver: d, gate: gate}}
+				}
+				s := backend.New(d, backend.Options{Clock: driver.ProcessClock})
+				defer func() { _ = s.Close() }()
+				var first *backend.Lease
+				if where == "waiting" {
+					first = mustAcquire(t, s, &backend.AcquireRequest{LockID: "a", TTL: time.Minute})
+				}
+				ask := func() chan answer {
+					ended := make(chan answer, 1)
+					s.AcquireAsync(t.Context(), &backend.AcquireRequest{LockID: "a", RequestID: "r", OwnerID: "me", Wait: backend.Forever},
+						func(l *backend.Lease, err error) { ended <- answer{l, err} })
+					synctest.Wait()
+					return ended
+				}
+				older := ask()
+				newer := ask()
+				close(gate)
+				if first != nil {
+					if _, err := s.Release(t.Context(), &backend.ReleaseRequest{LeaseRef: first.Ref(false)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var lost *driver.LostError
+				if o := <-older; !errors.As(o.err, &lost) || lost.Cause != driver.CauseReattached {
+					t.Errorf("the older attempt ended with %+v, want it reattached", o)
+				}
+				o := <-newer
+				if o.err != nil {
+					t.Fatal(o.err)
+				}
+				synctest.Wait() // whatever is undone
+				l, err := s.Renew(t.Context(), &backend.RenewRequest{LeaseRef: o.lease.Ref(true)})
+				if err != nil || l.Token != o.lease.Token {
+					t.Errorf("the newer attempt's lease is renewed to %+v, %v", l, err)
+				}
+			})
+		})
+	}
+}
+
+// One request id on two locks is two requests.
+func TestRequestIDIsOfItsLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := open(t)
+		for _, id := range []string{"a", "b"} {
+			mustAcquire(t, s, &backend.AcquireRequest{LockID: id, TTL: 10 * time.Second})
+		}
+		ended := make(chan answer, 2)
+		for _, id := range []string{"a", "b"} {
+			s.AcquireAsync(t.Context(), &backend.AcquireRequest{LockID: id, RequestID: "r", Wait: backend.Forever},
+				func(l *backend.Lease, err error) { ended <- answer{l, err} })
+		}
+		for range 2 {
+			if o := <-ended; o.err != nil {
+				t.Error(o.err)
+			}
+		}
+	})
+}

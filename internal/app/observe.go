@@ -1,0 +1,43 @@
+package app
+
+import (
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/internal/events"
+	"github.com/locksidecar/locksidecar/internal/metrics"
+	"github.com/locksidecar/locksidecar/renew"
+	"github.com/locksidecar/locksidecar/socket"
+)
+
+// observer tells the metrics and the events what store and keeper do.
+type observer struct {
+	*metrics.Metrics
+	events *events.Log
+}
+
+var (
+	_ backend.Observer = observer{}
+	_ renew.Observer   = observer{}
+)
+
+// Happened tells both.
+func (o observer) Happened(e backend.Event) {
+	o.Metrics.Happened(e)
+	o.events.Happened(e)
+}
+
+// Lost tells both.
+func (o observer) Lost(l renew.LostObservation) {
+	o.Metrics.Lost(l)
+	o.events.Lost(l)
+}
+
+// watched is the log as the socket needs it.
+type watched struct{ log *events.Log }
+
+func (w watched) Subscribe(prefix, after string) (socket.Subscription, error) {
+	s, err := w.log.Subscribe(prefix, after)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}

@@ -1,0 +1,127 @@
+package events
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"sync"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/renew"
+)
+
+// The types of events, as the API has them.
+const (
+	TypeAcquired      = "acquired"
+	TypeQueued        = "queued"
+	TypeAbandoned     = "abandoned"
+	TypeReleased      = "released"
+	TypeExpired       = "expired"
+	TypeLost          = "lost"
+	TypeForceReleased = "force_released"
+	TypeMissed        = "missed"
+)
+
+// DefaultSize is how many events a Log keeps.
+const DefaultSize = 16_384
+
+// entry is an event as it is kept: what the hot path has at hand. What a reader
+// gets is made when it reads.
+type entry struct {
+	at                               int64 // ns since 1970
+	kind                             string
+	lockID, ownerID                  string
+	requestID                        string // secret
+	reason                           string
+	token, attach                    int64
+	position, queueLength, holdCount int32
+	shared, ended                    bool
+}
+
+// Log keeps the latest events. It is safe for concurrent use.
+type Log struct {
+	// life tells this process's cursors from those of others.
+	life string
+	size uint64
+
+	mu sync.Mutex
+	// ring has the event number n at (n-1) mod size; it grows up to size.
+	ring []entry
+	// next is the number of the next event; the first is 1.
+	next uint64
+	// wake is closed when an event comes; nil if nobody waits for one.
+	wake chan struct{}
+}
+
+// New returns a log that keeps size events; 0 means DefaultSize.
+func New(size int) *Log {
+	if size <= 0 {
+		size = DefaultSize
+	}
+	var life [8]byte
+	_, _ = rand.Read(life[:]) // it never fails
+	return &Log{life: hex.EncodeToString(life[:]), size: uint64(size), next: 1}
+}
+
+// append enters an event and wakes whoever waits for one. It costs the same
+// however many do.
+func (l *Log) append(e entry) {
+	e.at = time.Now().UnixNano()
+	l.mu.Lock()
+	if i := (l.next - 1) % l.size; i == uint64(len(l.ring)) {
+		l.ring = append(l.ring, e)
+	} else {
+		l.ring[i] = e
+	}
+	l.next++
+	if l.wake != nil {
+		close(l.wake)
+		l.wake = nil
+	}
+	l.mu.Unlock()
+}
+
+// oldest is the number of the oldest event that is kept. The mutex is held.
+func (l *Log) oldest() uint64 { return l.next - uint64(len(l.ring)) }
+
+// Happened enters what the store did.
+func (l *Log) Happened(b backend.Event) {
+	e := entry{
+		lockID: b.LockID, ownerID: b.OwnerID, requestID: b.RequestID, token: b.Token, shared: b.Shared, reason: b.Reason,
+		position: count(b.Position), queueLength: count(b.QueueLength), holdCount: count(b.HoldCount),
+	}
+	switch b.Kind {
+	case backend.Acquired:
+		e.kind = TypeAcquired
+	case backend.Queued:
+		e.kind = TypeQueued
+	case backend.Abandoned:
+		e.kind = TypeAbandoned
+	case backend.Released:
+		e.kind = TypeReleased
+	case backend.Revoked:
+		e.kind = TypeForceReleased
+	case backend.Ended:
+		e.kind, e.ended = TypeForceReleased, true
+		switch b.Cause {
+		case driver.CauseExpired:
+			e.kind, e.ended = TypeExpired, false
+		case driver.CauseDeadlock:
+			e.reason = string(driver.CauseDeadlock)
+		}
+	default:
+		return
+	}
+	l.append(e)
+}
+
+// Lost enters a lease that was lost to its application.
+func (l *Log) Lost(o renew.LostObservation) {
+	l.append(entry{
+		kind: TypeLost, lockID: o.LockID, ownerID: o.OwnerID, requestID: o.RequestID, token: o.Token, attach: o.Attach,
+		shared: o.Shared, reason: string(o.Reason),
+	})
+}
+
+func count(n int) int32 { return int32(min(max(n, 0), 1<<31-1)) }
