@@ -65,7 +65,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use: "locksidecar", Short: "Distributed locks with fencing tokens, from a sidecar on a Unix socket",
 		SilenceUsage: true, SilenceErrors: true, Args: knownCommand,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }, SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w; %s --help lists the flags", err, c.CommandPath())
