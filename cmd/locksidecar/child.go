@@ -143,7 +143,12 @@ func (c *child) gone() bool {
 	if c.reaper && !reapAll() {
 		return false
 	}
-	return errors.Is(syscall.Kill(-c.group, 0), syscall.ESRCH)
+	if errors.Is(syscall.Kill(-c.group, 0), syscall.ESRCH) {
+		return true
+	}
+	// Orphans that are not ours to reap may stay in the group for long after
+	// their end.
+	return !c.reaper && len(members(c.group)) == 0
 }
 
 // exit is the command's own outcome as an exit code.

@@ -362,8 +362,25 @@ func TestCommandThatEndsAfterItsLeaseFails(t *testing.T) {
 	}
 }
 
-// Processes that cannot be found or ended any more do not make it hang beyond
-// the lease: the margins leave room whatever the TTL.
+// Children of another program, given by an exec, are left alone.
+func TestChildrenOfOthersAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	d, _ := dev(t)
+	l := &locked{Cmd: exec.Command("bash", "-c", "sleep 1000 >/dev/null 2>&1 & echo pids $!; exec locksidecar lock job -- "+script(t, "sleep 1000 & echo own $!")), ended: make(chan struct{})}
+	l.Env, l.Stdout, l.Stderr = environ(d.Endpoint()), &l.out, &l.errs
+	l.run(t)
+	theirs := l.pids(t, "pids")
+	own := l.pids(t, "own")
+	if got := l.code(t); got != 0 {
+		t.Errorf("exit code %d", got)
+	}
+	if len(running(theirs)) != 1 || len(running(own)) != 0 {
+		t.Errorf("of the others' %v run, want one; of the command's %v run, want none", running(theirs), running(own))
+	}
+}
+
+// Between a renewal and valid-until there is room for SIGTERM and SIGKILL,
+// whatever the TTL.
 func TestMarginsFitIntoEveryLease(t *testing.T) {
 	for ttl := time.Second; ttl <= time.Minute; ttl += 100 * time.Millisecond {
 		valid := ttl*99/100 - 50*time.Millisecond

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -114,16 +115,20 @@ func descendants(of int) []process {
 	return found
 }
 
-// peers are the other living processes of this one's group: the rest of a
-// pipeline.
-func peers() []process {
+// members are the living processes of a group.
+func members(group int) []process {
 	var found []process
 	for _, p := range processes() {
-		if p.group == unix.Getpgrp() && p.pid != os.Getpid() && !p.dead() {
+		if p.group == group && !p.dead() {
 			found = append(found, p)
 		}
 	}
 	return found
+}
+
+// peers are the others of this process's group: the rest of a pipeline.
+func peers() []process {
+	return slices.DeleteFunc(members(unix.Getpgrp()), func(p process) bool { return p.pid == os.Getpid() })
 }
 
 // signal sends to this process and to no other that took its pid since.

@@ -295,3 +295,5 @@ func (s *screen) collect() {
 		}
 	}
 }
+
+func secondsOf(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
