@@ -37,7 +37,7 @@ func TestRevokedCommandIsGoneBeforeTheNextHolder(t *testing.T) {
 		// Nothing of it ends by SIGTERM.
 		"deaf": "trap '' TERM\n" + family,
 		// SIGTERM ends the command alone.
-		"deaf grandchildren": "(trap '' TERM; exec sleep 1000) & A=$!\necho pids $$ $A\nwait\n",
+		"deaf grandchildren": "trap '' TERM\nsleep 1000 & A=$!\ntrap - TERM\necho pids $$ $A\nwait\n",
 		// A stopped process does not act on SIGTERM.
 		"stopped": "sleep 1000 & A=$!\nkill -STOP $A\necho pids $$ $A\nkill -STOP $$\nwait\n",
 		// It acts on SIGTERM after a while, well within its time.
