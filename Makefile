@@ -37,11 +37,13 @@ bench: setup ## compare the sidecar with a bare echo and with the store, in one 
 
 fuzz-short: ## fuzz each parser for a few seconds
 	go test -run '^$$' -fuzz FuzzValidLockID -fuzztime 10s ./backend
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s ./internal/policy
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	$(TOOLS)/golangci-lint run ./...
+	GOOS=darwin go vet ./...
 	cd socket/lockpb && ../../$(TOOLS)/buf lint
 
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTHON)/.done $(NODE)/node_modules/.done ## generate the stubs from lock.proto
@@ -53,8 +55,11 @@ generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTH
 generate-check: generate ## fail if generated code is not current
 	git diff --exit-code -- socket/lockpb examples/python/locksidecar/v1 $(NODE)/src/gen
 
-docs-check: setup ## run the snippets of the documents
-	go test -count=1 -run 'TestSnippets|TestErrorTable' ./internal/e2e
+docs-check: setup ## run the snippets of the documents, compare their tables
+	go test -count=1 -run 'TestSnippets|OfTheDocuments' ./internal/e2e ./internal/tree
+
+docs: ## write the documents' tables
+	go test -count=1 -run OfTheDocuments ./internal/tree -update
 
 setup: system python-setup node-setup tools ## install what the tests need
 
@@ -86,4 +91,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-embedded conformance-redis bench fuzz-short lint generate generate-check docs-check setup system python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-embedded conformance-redis bench fuzz-short lint generate generate-check docs docs-check setup system python-setup node-setup tools clean

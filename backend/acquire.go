@@ -144,10 +144,14 @@ func sentUnknown(err error) error {
 	return err
 }
 
-// certain says whether an error proves that nothing was done.
+// certain says whether an error proves that nothing was done. One that joins
+// the outcomes of several attempts is as uncertain as the worst of them.
 func certain(err error) bool {
+	if errors.Is(err, driver.ErrIndeterminate) {
+		return false
+	}
 	for _, s := range driver.Sentinels() {
-		if s != driver.ErrIndeterminate && errors.Is(err, s) {
+		if errors.Is(err, s) {
 			return true
 		}
 	}

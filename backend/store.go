@@ -22,6 +22,8 @@ type Options struct {
 	Clock driver.Clock
 	// MinTTL is the smallest TTL that a request may ask for; 0 means MinTTL.
 	MinTTL time.Duration
+	// Limits bound the fields of a request.
+	Limits Limits
 	// Observer is told what happened; nil means nobody.
 	Observer Observer
 	// Logf takes lines for the operator; nil discards them.
@@ -76,6 +78,7 @@ func New(d driver.Driver, o Options) *Store {
 	if s.o.MinTTL == 0 {
 		s.o.MinTTL = MinTTL
 	}
+	s.o.Limits = s.o.Limits.withDefaults()
 	if s.o.Observer == nil {
 		s.o.Observer = nobody{}
 	}
@@ -272,14 +275,14 @@ func (s *Store) Get(ctx context.Context, lockID string) (*driver.Lock, error) {
 }
 
 // List reads one page of the locks that are held or waited for. PageSize 0
-// means DefaultPageSize.
+// means DefaultPageSize, or the limit if that is less.
 func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
 	r := *req
 	if r.PageSize == 0 {
-		r.PageSize = DefaultPageSize
+		r.PageSize = min(DefaultPageSize, s.o.Limits.PageSize)
 	}
-	if r.PageSize < 0 || r.PageSize > MaxPageSize {
-		return nil, fmt.Errorf("list: %w", &InvalidError{"page_size", fmt.Sprintf("is %d", r.PageSize), fmt.Sprintf("1 to %d", MaxPageSize)})
+	if r.PageSize < 0 || r.PageSize > s.o.Limits.PageSize {
+		return nil, fmt.Errorf("list: %w", &InvalidError{"page_size", fmt.Sprintf("is %d", r.PageSize), fmt.Sprintf("1 to %d", s.o.Limits.PageSize)})
 	}
 	if len(r.Prefix) > MaxLockID {
 		return nil, fmt.Errorf("list: %w", &InvalidError{"prefix", fmt.Sprintf("has %d bytes", len(r.Prefix)), fmt.Sprintf("at most %d bytes", MaxLockID)})

@@ -13,7 +13,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// The limits of a request.
+// The limits of a request, where no other are configured.
 const (
 	DefaultTTL       = 15 * time.Second
 	MinTTL           = time.Second
@@ -25,6 +25,31 @@ const (
 	DefaultPageSize  = 100
 	MaxPageSize      = 1000
 )
+
+// Limits bound the fields of a request. Zero values mean the defaults.
+type Limits struct {
+	// OwnerID is in bytes: MaxOwnerID by default.
+	OwnerID int
+	// MetadataKeys is a number, MetadataBytes the sum of keys and values:
+	// MaxMetadataKeys and MaxMetadataBytes by default.
+	MetadataKeys, MetadataBytes int
+	// PageSize is of a listing: MaxPageSize by default.
+	PageSize int
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, f := range []struct {
+		field    *int
+		standard int
+	}{
+		{&l.OwnerID, MaxOwnerID}, {&l.MetadataKeys, MaxMetadataKeys}, {&l.MetadataBytes, MaxMetadataBytes}, {&l.PageSize, MaxPageSize},
+	} {
+		if *f.field <= 0 {
+			*f.field = f.standard
+		}
+	}
+	return l
+}
 
 // lockIDBytes are the allowed bytes of a lock id beside letters and digits.
 const lockIDBytes = "._-/:@=+~%{}"
@@ -93,7 +118,7 @@ func validText(field, s string, limit int) error {
 	return &InvalidError{field, reason, fmt.Sprintf("at most %d bytes of printable UTF-8", limit)}
 }
 
-func validMetadata(m map[string]string) error {
+func (l *Limits) validMetadata(m map[string]string) error {
 	size := 0
 	for k, v := range m {
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
@@ -101,9 +126,9 @@ func validMetadata(m map[string]string) error {
 		}
 		size += len(k) + len(v)
 	}
-	if len(m) > MaxMetadataKeys || size > MaxMetadataBytes {
+	if len(m) > l.MetadataKeys || size > l.MetadataBytes {
 		return &InvalidError{"metadata", fmt.Sprintf("has %d keys and %d bytes", len(m), size),
-			fmt.Sprintf("at most %d keys and %d bytes of keys and values", MaxMetadataKeys, MaxMetadataBytes)}
+			fmt.Sprintf("at most %d keys and %d bytes of keys and values", l.MetadataKeys, l.MetadataBytes)}
 	}
 	return nil
 }
@@ -126,13 +151,13 @@ func (s *Store) attempt(req *AcquireRequest) (*driver.AcquireRequest, string, er
 	if err := ValidLockID(req.LockID); err != nil {
 		return nil, "", err
 	}
-	if err := validText("owner_id", req.OwnerID, MaxOwnerID); err != nil {
+	if err := validText("owner_id", req.OwnerID, s.o.Limits.OwnerID); err != nil {
 		return nil, "", err
 	}
 	if err := validText("request_id", req.RequestID, MaxRequestID); err != nil {
 		return nil, "", err
 	}
-	if err := validMetadata(req.Metadata); err != nil {
+	if err := s.o.Limits.validMetadata(req.Metadata); err != nil {
 		return nil, "", err
 	}
 	ttl, err := s.validTTL(req.TTL)

@@ -168,10 +168,21 @@ func (b *Breaker) retry(ctx context.Context, req *driver.AcquireRequest, res *dr
 		res, err = b.once(ctx, req)
 		unknown = unknown || errors.Is(err, driver.ErrIndeterminate)
 	}
-	if unknown && err != nil && retryable(err) && !errors.Is(err, driver.ErrIndeterminate) {
+	if unknown && !settles(err) && !errors.Is(err, driver.ErrIndeterminate) {
 		return nil, errors.Join(driver.ErrIndeterminate, err)
 	}
 	return res, err
+}
+
+// settles says that an attempt's outcome also tells what became of the earlier
+// ones under its request id. A store that did not look for them does not.
+func settles(err error) bool {
+	for _, blind := range []error{driver.ErrQuarantined, driver.ErrClosed, driver.ErrFormat} {
+		if errors.Is(err, blind) {
+			return false
+		}
+	}
+	return answered(err)
 }
 
 // RenewMany passes on: it never waits for a breaker.

@@ -86,15 +86,17 @@ func TestLostReplyIsRetriedUnderTheSameRequest(t *testing.T) {
 }
 
 func TestUnknownStaysUnknown(t *testing.T) {
-	for _, async := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			f, b := setup(t, breaker.Options{MaxRetries: 2})
-			f.fail, f.down = []error{driver.ErrIndeterminate}, driver.ErrUnavailable
-			_, err := acquire(t, b, async, request("r"))
-			if !errors.Is(err, driver.ErrIndeterminate) || f.calls != 3 {
-				t.Errorf("async %v: %v after %d calls; an attempt that may have been done must stay unknown", async, err, f.calls)
-			}
-		})
+	for down, calls := range map[error]int{driver.ErrUnavailable: 3, driver.ErrQuarantined: 2, driver.ErrClosed: 2} {
+		for _, async := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				f, b := setup(t, breaker.Options{MaxRetries: 2})
+				f.fail, f.down = []error{driver.ErrIndeterminate}, down
+				_, err := acquire(t, b, async, request("r"))
+				if !errors.Is(err, driver.ErrIndeterminate) || f.calls != calls {
+					t.Errorf("async %v, then %v: %v after %d calls; an attempt that may have been done must stay unknown", async, down, err, f.calls)
+				}
+			})
+		}
 	}
 }
 

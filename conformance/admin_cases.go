@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"sync"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,13 +13,13 @@ import (
 )
 
 func adminCases() []Case {
-	return here("admin_cases.go", []Case{
+	return []Case{
 		{Name: "Admin/InspectShowsTheLock", Guarantee: "Inspect shows holders with their metadata, and waiters; a free lock is no error.",
 			Run: func(t *T) {
 				if l := t.Inspect(t.D, t.Lock("free")); len(l.Holders)+len(l.Waiters) != 0 {
 					t.Errorf("a free lock has %+v", l)
 				}
-				r := t.Request(t.Lock("a"), "one", ttl(20*time.Second))
+				r := t.Request(t.Lock("a"), "one")
 				r.Metadata = map[string]string{"host": "web-1", "odd \x1f key": "line\nbreak \x1e ü"}
 				g := t.Must(t.D, r)
 				t.Queue(t.D, t.Request(t.Lock("a"), "two", priority(3)))
@@ -30,15 +31,28 @@ func adminCases() []Case {
 					t.Errorf("waiters %+v", l.Waiters)
 				}
 			}},
-		{Name: "Admin/ListPagesWithoutLossOrRepeat", Guarantee: "Listing page by page returns each standing lock of the prefix exactly once.",
+		{Name: "Admin/ListPagesWithoutLossOrRepeat", Guarantee: "Listing page by page returns each of 10,000 standing locks of the prefix exactly once, while others come and go.",
 			Run: func(t *T) {
-				const n = 200
-				for i := range n {
-					t.Must(t.D, t.Request(t.Lock(fmt.Sprint("list/", i)), "one", ttl(50*time.Second)))
-				}
+				const n, makers = 10_000, 50
+				t.each(makers, func(maker int) {
+					for i := maker; i < n; i += makers {
+						t.Must(t.D, t.Request(t.Lock(fmt.Sprint("list/", i)), "one", ttl(55*time.Second)))
+					}
+				})
 				t.Must(t.D, t.Request(t.Lock("other"), "one"))
+				var listed atomic.Bool
+				churned := make(chan struct{})
+				go func() {
+					defer close(churned)
+					for i := 0; !listed.Load(); i++ {
+						r := t.Request(t.prefix+"/list/churn-"+fmt.Sprint(i%7), "churn")
+						if res, err := t.D.Acquire(t.ctx, r); err == nil && res.Lease != nil {
+							_, _ = t.D.Release(t.ctx, &driver.ReleaseRequest{LeaseRef: (&grant{res.Lease, r}).ref(), RequestID: r.RequestID})
+						}
+					}
+				}()
 				seen := make(map[string]int)
-				req := &driver.ListRequest{Prefix: t.Lock("list/"), PageSize: 7}
+				req := &driver.ListRequest{Prefix: t.Lock("list/"), PageSize: 700}
 				for {
 					page, err := t.D.List(t.ctx, req)
 					if err != nil {
@@ -54,6 +68,9 @@ func adminCases() []Case {
 						break
 					}
 				}
+				listed.Store(true)
+				<-churned
+				maps.DeleteFunc(seen, func(id string, _ int) bool { return strings.Contains(id, "churn") })
 				for id, times := range seen {
 					if times != 1 {
 						t.Errorf("%s was listed %d times", id, times)
@@ -63,145 +80,51 @@ func adminCases() []Case {
 					t.Errorf("%d of %d locks were listed", len(seen), n)
 				}
 			}},
-		{Name: "Admin/RevocationWaitsForTheHolder", Guarantee: "A revoked lease cannot be renewed; the next grant waits for its release.",
+		{Name: "Admin/ListShowsContendedLocksAlone", Guarantee: "A listing of the contended locks has those that have waiters, and no others.",
 			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one", ttl(20*time.Second)))
-				h, err := t.D.Revoke(t.ctx, &driver.EvictRequest{LockID: g.LockID, Token: g.Token, Cause: driver.CauseForced})
-				if err != nil || h.Token != g.Token {
-					t.Fatalf("revoke: %+v, %v", h, err)
+				for i := range 6 {
+					lock := t.Lock(fmt.Sprint("list/", i))
+					t.Must(t.D, t.Request(lock, "holder"))
+					if i%2 == 0 {
+						t.Queue(t.D, t.Request(lock, "waiter"))
+					}
 				}
-				_, err = t.Renew(t.D, g)
-				t.Lost(err, driver.CauseForced)
-				t.Refused(t.D, t.Request(t.Lock("a"), "two"))
-				t.Release(t.D, g)
-				t.Must(t.D, t.Request(t.Lock("a"), "two"))
-			}},
-		{Name: "Admin/RevocationNeedsTheToken", Guarantee: "Revoking by a token that is not the lease's touches nothing.",
-			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				if _, err := t.D.Revoke(t.ctx, &driver.EvictRequest{LockID: g.LockID, Token: g.Token - 1, Cause: driver.CauseForced}); !errors.Is(err, driver.ErrLost) && !errors.Is(err, driver.ErrStaleToken) {
-					t.Errorf("error %v, want LOST or stale", err)
+				var got []string
+				for req := (&driver.ListRequest{Prefix: t.Lock("list/"), Contended: true, PageSize: 2}); ; {
+					page, err := t.D.List(t.ctx, req)
+					if err != nil {
+						t.Fatalf("list: %v", err)
+					}
+					for _, l := range page.Locks {
+						got = append(got, strings.TrimPrefix(l.LockID, t.Lock("list/")))
+					}
+					if req.PageToken = page.NextPageToken; req.PageToken == "" {
+						break
+					}
 				}
-				if _, err := t.Renew(t.D, g); err != nil {
-					t.Errorf("renew: %v", err)
-				}
-			}},
-		{Name: "Admin/OneEvictionWins", Guarantee: "Of many who evict one lease exactly one wins, and its holder learns the cause.", Needs: []Need{NeedEvict},
-			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one", ttl(20*time.Second)))
-				var wins atomic.Int32
-				var wg sync.WaitGroup
-				for _, d := range []driver.Driver{t.D, t.Open(), t.Open()} {
-					wg.Go(func() {
-						if e, err := d.Evict(t.ctx, &driver.EvictRequest{LockID: g.LockID, Token: g.Token, Cause: driver.CauseForced}); err == nil {
-							wins.Add(1)
-							if e.OwnerID != "one" || e.Token != g.Token || e.Cause != driver.CauseForced {
-								t.Errorf("evicted %+v", e)
-							}
-						}
-					})
-				}
-				wg.Wait()
-				if wins.Load() != 1 {
-					t.Errorf("%d evictions won", wins.Load())
-				}
-				_, err := t.Renew(t.D, g)
-				t.Lost(err, driver.CauseForced)
-			}},
-		{Name: "Admin/EvictExpiredOnlyIfExpired", Guarantee: "A lease that stands is not evicted as expired.", Needs: []Need{NeedEvict},
-			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one", ttl(20*time.Second)))
-				_, err := t.D.Evict(t.ctx, &driver.EvictRequest{LockID: g.LockID, Token: g.Token, Cause: driver.CauseExpired})
-				t.is(err, driver.ErrHeld)
-			}},
-		{Name: "Admin/AnExpiryIsReportedOnce", Guarantee: "An expired lease is reported as evicted by exactly one call.", Needs: []Need{NeedEvict},
-			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				t.expire(g)
-				// Calls that end or keep leases look at it without reporting it.
-				_, _ = t.Renew(t.D, g)
-				t.leave(t.Request(t.Lock("a"), "nobody"))
-				var reported atomic.Int32
-				var wg sync.WaitGroup
-				for i, d := range []driver.Driver{t.D, t.Open(), t.Open()} {
-					wg.Go(func() {
-						if i == 0 {
-							if _, err := d.Evict(t.ctx, &driver.EvictRequest{LockID: g.LockID, Token: g.Token, Cause: driver.CauseExpired}); err == nil {
-								reported.Add(1)
-							}
-							return
-						}
-						res, err := t.attempt(d, t.Request(t.Lock("a"), fmt.Sprint(i), enqueue))
-						if err != nil {
-							t.Errorf("acquire: %v", err)
-							return
-						}
-						for _, e := range res.Evicted {
-							if e.Token == g.Token {
-								reported.Add(1)
-							}
-						}
-					})
-				}
-				wg.Wait()
-				if reported.Load() != 1 {
-					t.Errorf("the expiry was reported %d times", reported.Load())
+				if slices.Sort(got); !slices.Equal(got, []string{"0", "2", "4"}) {
+					t.Errorf("listed %v, want 0, 2 and 4", got)
 				}
 			}},
-		{Name: "Race/ReleaseAgainstRenewLeavesNothing", Guarantee: "A release and a renewal in flight together leave no lease behind.",
+		{Name: "Admin/ForeignPageTokenIsRefused", Guarantee: "A page token that the store did not make is refused as invalid.",
 			Run: func(t *T) {
-				for i := range 200 {
-					g := t.Must(t.D, t.Request(t.Lock(fmt.Sprint(i%4)), "one"))
-					renewed := make(chan struct{})
-					go func() {
-						defer close(renewed)
-						_, _ = t.D.Renew(t.ctx, &driver.RenewRequest{LeaseRef: g.ref(), TTL: 10 * time.Second})
-					}()
-					t.Release(t.D, g)
-					<-renewed
-					if l := t.Inspect(t.D, g.LockID); len(l.Holders) != 0 {
-						t.Fatalf("round %d left %+v", i, l.Holders)
+				for _, token := range []string{"?", "\x00", "v9:zz", strings.Repeat("x", 300)} {
+					if _, err := t.D.List(t.ctx, &driver.ListRequest{PageSize: 1, PageToken: token}); !errors.Is(err, driver.ErrInvalid) {
+						t.Errorf("page token %q: error %v, want it invalid", token, err)
 					}
 				}
 			}},
-		{Name: "Race/ThousandCyclesLeaveNothing", Guarantee: "A thousand acquires and releases leave no lease, waiter or listed lock behind.",
+		{Name: "Admin/PrefixIsTakenLiterally", Guarantee: "A listing's prefix has no wildcards and is not cut at a slash.",
 			Run: func(t *T) {
-				for i := range 1000 {
-					t.Release(t.D, t.Must(t.D, t.Request(t.Lock(fmt.Sprint("cycle/", i%10)), "one")))
+				for _, id := range []string{"p/ab", "p/a{x}", "p/a", "p/b"} {
+					t.Must(t.D, t.Request(t.Lock(id), "one"))
 				}
-				page, err := t.D.List(t.ctx, &driver.ListRequest{Prefix: t.Lock("cycle/"), PageSize: 100})
-				if err != nil || len(page.Locks) != 0 {
-					t.Errorf("listed %+v, %v", page, err)
+				for prefix, want := range map[string]int{"p/a": 3, "p/a{": 1, "p/[ab]": 0, "p/*": 0, "p/?": 0, "p/": 4} {
+					page, err := t.D.List(t.ctx, &driver.ListRequest{Prefix: t.Lock("") + prefix, PageSize: 100})
+					if err != nil || len(page.Locks) != want {
+						t.Errorf("prefix %q: %+v, %v; want %d locks", prefix, page, err, want)
+					}
 				}
 			}},
-		{Name: "Race/ClosedDriverRefuses", Guarantee: "A closed driver fails every call as closed, and releases nothing.",
-			Run: func(t *T) {
-				d, err := t.h.Open(t.ctx)
-				if err != nil {
-					t.Fatalf("open: %v", err)
-				}
-				g := t.Must(d, t.Request(t.Lock("a"), "one", ttl(20*time.Second)))
-				if err := d.Close(); err != nil {
-					t.Errorf("close: %v", err)
-				}
-				_, err = d.Acquire(t.ctx, t.Request(t.Lock("b"), "one"))
-				t.is(err, driver.ErrClosed)
-				_, err = t.Renew(d, g)
-				t.is(err, driver.ErrClosed)
-				t.Refused(t.D, t.Request(t.Lock("a"), "two"))
-			}},
-		{Name: "Race/CapabilitiesAreKept", Guarantee: "What the driver does not declare it refuses as unsupported.",
-			Run: func(t *T) {
-				if !t.caps.Shared {
-					_, err := t.attempt(t.D, t.Request(t.Lock("a"), "one", shared))
-					t.is(err, driver.ErrUnsupported)
-				}
-				if !t.caps.Watch {
-					t.is(t.Open().Watch(t.ctx, func(driver.Hint) {}), driver.ErrUnsupported)
-				}
-				if t.caps.MinTTL <= 0 || t.caps.MaxTTL < t.caps.MinTTL || t.caps.Poll <= 0 || t.caps.Name == "" {
-					t.Errorf("capabilities %+v are not complete", t.caps)
-				}
-			}},
-	})
+	}
 }

@@ -3,7 +3,11 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"reflect"
+	"runtime"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -28,6 +32,10 @@ const (
 	NeedWatch Need = "hints"
 	// NeedWipe: the harness can wipe the store.
 	NeedWipe Need = "a harness that wipes the store"
+	// NeedSkew: the harness can step the clock that tokens are made of.
+	NeedSkew Need = "a harness that steps the clock of the tokens"
+	// NeedCollect: the harness can let the records of free locks be collected.
+	NeedCollect Need = "a harness that has idle records collected"
 )
 
 // Case is one guarantee and the code that tries to break it.
@@ -40,16 +48,20 @@ type Case struct {
 	// Alone: the case must not run beside others.
 	Alone bool
 	Run   func(t *T)
-	// source is where the case stands.
-	source string
+}
+
+// source is the file and the line at which the case's code starts.
+func (c Case) source() string {
+	file, line := runtime.FuncForPC(reflect.ValueOf(c.Run).Pointer()).FileLine(reflect.ValueOf(c.Run).Pointer())
+	return filepath.Base(file) + ":" + strconv.Itoa(line)
 }
 
 // Harness says how the suite reaches the store.
 type Harness struct {
 	// Open opens one more driver on the same store. The suite closes it.
 	Open func(ctx context.Context) (driver.Driver, error)
-	// TTL is the lease time of the cases; 0 means the driver's smallest. The
-	// longer it is, the longer the run and the slower the machine may be.
+	// TTL is the lease time of what the cases let expire; 0 means the driver's
+	// smallest. The longer it is, the longer the run.
 	TTL time.Duration
 	// Clock is what the drivers count by; nil means driver.BootClock.
 	Clock driver.Clock
@@ -58,6 +70,12 @@ type Harness struct {
 	Lacks map[Need]string
 	// Wipe, if not nil, makes the store lose all its data.
 	Wipe func(ctx context.Context) error
+	// Skew, if not nil, sets how far the wall clock that tokens are made of is
+	// ahead of the time of day; 0 sets it right. It does not touch Clock.
+	Skew func(ahead time.Duration)
+	// Collect, if not nil, lets the retention of every free lock's record pass
+	// and has the store collect them.
+	Collect func(ctx context.Context) error
 	// Server, if not nil, describes the server for the report: its version.
 	Server func(ctx context.Context) string
 }
@@ -71,7 +89,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 		switch {
 		case n == NeedShared && !caps.Shared, n == NeedWatch && !caps.Watch:
 			return fmt.Sprintf("needs %s: the driver does not declare it", n)
-		case n == NeedWipe && h.Wipe == nil:
+		case n == NeedWipe && h.Wipe == nil, n == NeedSkew && h.Skew == nil, n == NeedCollect && h.Collect == nil:
 			return "needs " + string(n)
 		}
 	}
@@ -80,7 +98,10 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 
 // Cases lists every case in the order of its name.
 func Cases() []Case {
-	all := slices.Concat(exclusionCases(), fencingCases(), expiryCases(), waitingCases(), modeCases(), identityCases(), adminCases())
+	all := slices.Concat(
+		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), waitingCases(), placeCases(),
+		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), revocationCases(), raceCases(), historyCases(),
+	)
 	slices.SortFunc(all, func(a, b Case) int {
 		switch {
 		case a.Name < b.Name:

@@ -5,21 +5,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// here marks each case of a list with the file that it stands in.
-func here(file string, cases []Case) []Case {
-	for i := range cases {
-		cases[i].source = file
-	}
-	return cases
-}
-
 func exclusionCases() []Case {
-	return here("exclusion_cases.go", []Case{
+	return []Case{
 		{Name: "Exclusion/FreeLockIsGrantedAtOnce", Guarantee: "A free lock is granted at the first attempt, also right after its release, ten times over.",
 			Run: func(t *T) {
 				for range 10 {
@@ -60,7 +51,7 @@ func exclusionCases() []Case {
 							}
 						}()
 						d := drivers[i%openers]
-						g := t.Await(d, t.Request(t.Lock("a"), fmt.Sprint("owner ", i), ttl(10*time.Second+t.TTL())))
+						g := t.Await(d, t.Request(t.Lock("a"), fmt.Sprint("owner ", i)))
 						if inside.Add(1) != 1 {
 							t.Errorf("two holders at once")
 						}
@@ -84,7 +75,7 @@ func exclusionCases() []Case {
 						defer func() { _ = recover() }() // the failure is recorded
 						for range rounds {
 							for l := range locks {
-								g := t.Await(t.D, t.Request(t.Lock(fmt.Sprint(l)), fmt.Sprint("worker ", w), ttl(10*time.Second+t.TTL())))
+								g := t.Await(t.D, t.Request(t.Lock(fmt.Sprint(l)), fmt.Sprint("worker ", w)))
 								totals[l]++
 								t.Release(t.D, g)
 							}
@@ -106,5 +97,5 @@ func exclusionCases() []Case {
 					t.Errorf("waiters %+v", l.Waiters)
 				}
 			}},
-	})
+	}
 }

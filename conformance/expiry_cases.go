@@ -16,21 +16,21 @@ func (t *T) is(err, want error) {
 }
 
 func expiryCases() []Case {
-	return here("expiry_cases.go", []Case{
-		{Name: "Expiry/NeverEarly", Guarantee: "No rival is granted before the lease's time, counted from its grant, is over.",
+	return []Case{
+		{Name: "Expiry/NeverEarly", Guarantee: "No rival is granted before the lease's time, counted from its grant, is over, fifty times over.",
 			Run: func(t *T) {
-				for i := range 10 {
+				t.each(50, func(i int) {
 					lock := t.Lock(fmt.Sprint(i))
-					first := t.Must(t.D, t.Request(lock, "one"))
+					first := t.Must(t.D, t.Request(lock, "one", t.brief))
 					second := t.Await(t.D, t.Request(lock, "two"))
 					if early := first.Origin.Add(first.Remaining).Sub(t.now()); early > 0 {
 						t.Fatalf("the rival was granted %v early (token %d)", early, second.Token)
 					}
-				}
+				})
 			}},
 		{Name: "Expiry/NotLaterThanDeclared", Guarantee: "A rival that asks is granted within the declared lateness after the lease's end.",
 			Run: func(t *T) {
-				first := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				first := t.Must(t.D, t.Request(t.Lock("a"), "one", t.brief))
 				t.Await(t.D, t.Request(t.Lock("a"), "two"))
 				// The suite's own polling and a busy machine are not the driver's.
 				late := t.now().Sub(first.Origin.Add(first.Remaining)) - t.caps.Lateness
@@ -40,26 +40,36 @@ func expiryCases() []Case {
 			}},
 		{Name: "Expiry/RenewalProlongs", Guarantee: "A lease that is renewed in time stands many times its TTL.",
 			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				for range 6 {
-					t.pause(t.TTL() / 2)
-					l, err := t.Renew(t.D, g)
-					if err != nil {
-						t.Fatalf("renew: %v", err)
+				t.unlessLate(func(d time.Duration) (late bool) {
+					g := t.Must(t.D, t.Request(t.Lock(d.String()), "one", ttl(d)))
+					end := g.Origin.Add(g.Remaining)
+					for range 12 {
+						t.pause(d / 4)
+						l, err := t.Renew(t.D, g)
+						switch {
+						case err != nil && t.now() >= end:
+							return true
+						case err != nil:
+							t.Fatalf("renew: %v", err)
+						case l.Remaining < d-time.Millisecond:
+							t.Errorf("%v remain after a renewal to %v", l.Remaining, d)
+						}
+						end = l.Origin.Add(l.Remaining)
 					}
-					if l.Remaining < t.TTL()-time.Millisecond {
-						t.Errorf("%v remain after a renewal to %v", l.Remaining, t.TTL())
+					res, err := t.attempt(t.D, t.Request(g.LockID, "two"))
+					if err == nil && res.Lease != nil && t.now() < end {
+						t.Errorf("a rival was granted %+v before the renewed lease's end", res.Lease)
 					}
-				}
-				t.Refused(t.D, t.Request(t.Lock("a"), "two"))
+					return t.now() >= end
+				})
 			}},
 		{Name: "Expiry/RenewalNeverShortens", Guarantee: "A renewal with a shorter TTL does not bring the end nearer.",
 			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one", ttl(20*time.Second)))
+				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
 				g.req.TTL = t.TTL()
 				l, err := t.Renew(t.D, g)
-				if err != nil || l.Remaining < 15*time.Second {
-					t.Errorf("renewed to %+v, %v; the lease had 20s", l, err)
+				if err != nil || l.Remaining < lasting/2 {
+					t.Errorf("renewed to %+v, %v; the lease had %v", l, err, lasting)
 				}
 			}},
 		{Name: "Expiry/RenewDoesNotRevive", Guarantee: "Renewing a lease that has ended fails and creates nothing.",
@@ -68,7 +78,7 @@ func expiryCases() []Case {
 				t.Release(t.D, g)
 				_, err := t.Renew(t.D, g)
 				t.is(err, driver.ErrLost)
-				expired := t.Must(t.D, t.Request(t.Lock("b"), "one"))
+				expired := t.Must(t.D, t.Request(t.Lock("b"), "one", t.brief))
 				t.expire(expired)
 				next := t.Must(t.D, t.Request(t.Lock("b"), "two"))
 				_, err = t.Renew(t.D, expired)
@@ -85,16 +95,16 @@ func expiryCases() []Case {
 				if !t.caps.ExpiryAtOnce {
 					return // then the lease may still stand, and no promise is broken
 				}
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				g := t.Must(t.D, t.Request(t.Lock("a"), "one", t.brief))
 				t.expire(g)
 				_, err := t.Renew(t.D, g)
 				t.Lost(err, driver.CauseExpired)
 			}},
 		{Name: "Expiry/LateReleaseFreesNobodyElse", Guarantee: "A release that comes after the lease ended says so and leaves the next holder alone.",
 			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				g := t.Must(t.D, t.Request(t.Lock("a"), "one", t.brief))
 				t.expire(g)
-				next := t.Must(t.D, t.Request(t.Lock("a"), "two", ttl(20*time.Second)))
+				next := t.Must(t.D, t.Request(t.Lock("a"), "two"))
 				_, err := t.D.Release(t.ctx, &driver.ReleaseRequest{LeaseRef: g.ref(), RequestID: g.req.RequestID})
 				t.is(err, driver.ErrLost)
 				if l := t.Inspect(t.D, t.Lock("a")); len(l.Holders) != 1 || l.Holders[0].Token != next.Token {
@@ -108,5 +118,5 @@ func expiryCases() []Case {
 					t.Errorf("ttl %v, remaining %v; the smallest is %v", g.TTL, g.Remaining, t.caps.MinTTL)
 				}
 			}},
-	})
+	}
 }

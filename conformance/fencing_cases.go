@@ -8,7 +8,7 @@ import (
 )
 
 func fencingCases() []Case {
-	return here("fencing_cases.go", []Case{
+	return []Case{
 		{Name: "Fencing/TokenRisesAfterRelease", Guarantee: "Each grant's token is greater than every earlier one's of its lock.",
 			Run: func(t *T) {
 				last := int64(0)
@@ -23,7 +23,7 @@ func fencingCases() []Case {
 			}},
 		{Name: "Fencing/TokenRisesAfterExpiry", Guarantee: "The token after an expired lease is greater than that lease's.",
 			Run: func(t *T) {
-				first := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				first := t.Must(t.D, t.Request(t.Lock("a"), "one", t.brief))
 				second := t.Await(t.D, t.Request(t.Lock("a"), "two"))
 				if second.Token <= first.Token {
 					t.Errorf("token %d after %d", second.Token, first.Token)
@@ -124,5 +124,5 @@ func fencingCases() []Case {
 				_, err := t.D.Renew(t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: t.TTL()})
 				t.is(err, driver.ErrStaleToken)
 			}},
-	})
+	}
 }

@@ -1,14 +1,15 @@
 package conformance
 
 import (
-	"sync"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
 func identityCases() []Case {
-	return here("identity_cases.go", []Case{
+	return []Case{
 		{Name: "Identity/OnlyTheKeyProvesTheLease", Guarantee: "Who knows owner and token, and not the secret, neither renews nor releases nor adopts.",
 			Run: func(t *T) {
 				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
@@ -40,26 +41,29 @@ func identityCases() []Case {
 			}},
 		{Name: "Identity/OfTwoAdoptsOneRemains", Guarantee: "When two adopt at once, one attachment remains.", Needs: []Need{NeedAttach},
 			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one", ttl(10*time.Second)))
-				ref := g.ref()
-				ref.Attach = 0
-				var wg sync.WaitGroup
-				leases := make([]*driver.Lease, 2)
-				for i, d := range []driver.Driver{t.D, t.Open()} {
-					wg.Go(func() { leases[i], _ = d.Adopt(t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: 10 * time.Second}) })
-				}
-				wg.Wait()
-				alive := 0
-				for _, l := range leases {
-					if l == nil {
-						continue
+				drivers := []driver.Driver{t.D, t.Open()}
+				for round := range 20 {
+					g := t.Must(t.D, t.Request(t.Lock(fmt.Sprint(round)), "one"))
+					ref := g.ref()
+					ref.Attach = 0
+					leases := make([]*driver.Lease, len(drivers))
+					t.each(len(drivers), func(i int) {
+						var err error
+						if leases[i], err = drivers[i].Adopt(t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: 10 * time.Second}); err != nil {
+							t.Fatalf("adopt: %v", err)
+						}
+					})
+					alive := 0
+					for _, l := range leases {
+						if _, err := t.Renew(t.D, &grant{l, g.req}); err == nil {
+							alive++
+						} else {
+							t.Lost(err, driver.CauseReattached)
+						}
 					}
-					if _, err := t.Renew(t.D, &grant{l, g.req}); err == nil {
-						alive++
+					if alive != 1 {
+						t.Fatalf("%d attachments can renew, want one", alive)
 					}
-				}
-				if alive != 1 {
-					t.Errorf("%d attachments can renew, want one", alive)
 				}
 			}},
 		{Name: "Identity/RepeatUnderAnotherKeyTakesTheLeaseOver", Guarantee: "A repeated acquire with another secret gets the lease under it, and fences the older attachment.", Needs: []Need{NeedAttach, NeedKeys},
@@ -78,5 +82,52 @@ func identityCases() []Case {
 					t.Errorf("renewal under the new secret: %v", err)
 				}
 			}},
-	})
+		{Name: "Identity/AdoptNeedsTheLeasesSecret", Guarantee: "Who knows owner and token, and not the secret, does not adopt.", Needs: []Need{NeedAttach},
+			Run: func(t *T) {
+				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				thief := driver.LeaseRef{LockID: g.LockID, Key: driver.KeyOf("guessed"), Token: g.Token}
+				_, err := t.D.Adopt(t.ctx, &driver.RenewRequest{LeaseRef: thief, TTL: t.TTL()})
+				t.is(err, driver.ErrNotOwner)
+				if _, err := t.Renew(t.D, g); err != nil {
+					t.Errorf("the holder's renewal: %v", err)
+				}
+			}},
+		{Name: "Identity/AdoptCreatesNothing", Guarantee: "A lease that was released, has expired or never was cannot be adopted.", Needs: []Need{NeedAttach},
+			Run: func(t *T) {
+				released, expired := t.Must(t.D, t.Request(t.Lock("a"), "one")), t.Must(t.D, t.Request(t.Lock("b"), "one", t.brief))
+				t.Release(t.D, released)
+				t.expire(expired)
+				never := &grant{&driver.Lease{LockID: t.Lock("c"), Token: released.Token}, released.req}
+				for _, g := range []*grant{released, expired, never} {
+					ref := g.ref()
+					ref.Attach = 0
+					_, err := t.D.Adopt(t.ctx, &driver.RenewRequest{LeaseRef: ref, TTL: t.TTL()})
+					t.is(err, driver.ErrLost)
+					if l := t.Inspect(t.D, g.LockID); len(l.Holders) != 0 {
+						t.Errorf("the adopt made %+v", l.Holders)
+					}
+				}
+			}},
+		{Name: "Identity/SecretsAreNotShown", Guarantee: "Neither Inspect, nor List, nor a refusal shows a lease's secret or the request ids of its holds.",
+			Run: func(t *T) {
+				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
+				page, err := t.D.List(t.ctx, &driver.ListRequest{Prefix: t.Lock("a"), PageSize: 10})
+				if err != nil {
+					t.Fatalf("list: %v", err)
+				}
+				held := t.Refused(t.D, t.Request(t.Lock("a"), "two"))
+				thief := g.ref()
+				thief.Key = driver.KeyOf("guessed")
+				_, notOwner := t.D.Renew(t.ctx, &driver.RenewRequest{LeaseRef: thief, TTL: t.TTL()})
+				stale := g.ref()
+				stale.Token--
+				_, staleToken := t.D.Renew(t.ctx, &driver.RenewRequest{LeaseRef: stale, TTL: t.TTL()})
+				said := fmt.Sprintf("%+v %+v %+v %+v %v %v %v", t.Inspect(t.D, t.Lock("a")), page, held, held.Holder, held, notOwner, staleToken)
+				for what, secret := range map[string]string{"lease's key": string(g.req.Key), "request id": g.req.RequestID} {
+					if strings.Contains(said, secret) {
+						t.Errorf("the %s is shown: %s", what, said)
+					}
+				}
+			}},
+	}
 }

@@ -1,9 +1,7 @@
 package conformance
 
 import (
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -13,7 +11,7 @@ func reentrant(g *grant) option {
 }
 
 func modeCases() []Case {
-	return here("mode_cases.go", []Case{
+	return []Case{
 		{Name: "Modes/ReadersTogetherWriterAlone", Guarantee: "Shared leases stand together; an exclusive one stands alone.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
 				one := t.Must(t.D, t.Request(t.Lock("a"), "one", shared))
@@ -27,7 +25,7 @@ func modeCases() []Case {
 			}},
 		{Name: "Modes/WaitingWriterStopsLaterReaders", Guarantee: "While a writer waits, a later reader is not granted, although readers hold the lock.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
-				reader := t.Must(t.D, t.Request(t.Lock("a"), "reader", shared, ttl(30*time.Second)))
+				reader := t.Must(t.D, t.Request(t.Lock("a"), "reader", shared))
 				writer, late := t.Request(t.Lock("a"), "writer"), t.Request(t.Lock("a"), "late", shared)
 				t.Queue(t.D, writer)
 				t.Queue(t.D, late)
@@ -40,10 +38,10 @@ func modeCases() []Case {
 			}},
 		{Name: "Modes/ReadersAtTheHeadGoTogether", Guarantee: "After a writer, the readers at the head of the queue are granted together, and those behind the next writer are not.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
-				holder := t.Must(t.D, t.Request(t.Lock("a"), "holder", ttl(30*time.Second)))
+				holder := t.Must(t.D, t.Request(t.Lock("a"), "holder"))
 				var readers []*driver.AcquireRequest
 				for i := range 3 {
-					readers = append(readers, t.Request(t.Lock("a"), fmt.Sprint("reader ", i), shared, ttl(30*time.Second)))
+					readers = append(readers, t.Request(t.Lock("a"), fmt.Sprint("reader ", i), shared))
 					t.Queue(t.D, readers[i])
 				}
 				writer, behind := t.Request(t.Lock("a"), "writer"), t.Request(t.Lock("a"), "behind", shared)
@@ -58,16 +56,15 @@ func modeCases() []Case {
 			}},
 		{Name: "Modes/DeadReaderLetsTheWriterIn", Guarantee: "A reader that dies while another renews does not hold the writer up beyond its own TTL.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
-				t.Must(t.D, t.Request(t.Lock("a"), "dead", shared))
+				dead := t.Must(t.D, t.Request(t.Lock("a"), "dead", shared, t.brief))
 				living := t.Must(t.D, t.Request(t.Lock("a"), "living", shared))
 				writer := t.Request(t.Lock("a"), "writer")
 				t.Queue(t.D, writer)
-				for range 4 {
-					t.pause(t.TTL() / 3)
-					if _, err := t.Renew(t.D, living); err != nil {
-						t.Fatalf("renew: %v", err)
-					}
+				t.expire(dead)
+				if _, err := t.Renew(t.D, living); err != nil {
+					t.Fatalf("renew: %v", err)
 				}
+				t.Queue(t.D, writer)
 				t.Release(t.D, living)
 				t.Await(t.D, writer)
 			}},
@@ -78,96 +75,28 @@ func modeCases() []Case {
 					t.Errorf("refused by %+v, want the other mode of its own", held)
 				}
 			}},
-		{Name: "Reentrancy/CountsUpAndDown", Guarantee: "Further holds keep the token and raise the count; the lock is free only when every hold is released.", Needs: []Need{NeedKeys},
-			Run: func(t *T) {
-				first := t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				second := t.Must(t.D, t.Request(t.Lock("a"), "one", reentrant(first)))
-				if second.Token != first.Token || len(second.Holds) != 2 {
-					t.Errorf("re-entered %+v, want a second hold of token %d", second.Lease, first.Token)
-				}
-				for range 2 { // repeated, it takes no second hold
-					t.Release(t.D, second)
-					t.Refused(t.D, t.Request(t.Lock("a"), "other"))
-				}
-				t.Release(t.D, first)
-				if next := t.Must(t.D, t.Request(t.Lock("a"), "other")); next.Token <= first.Token {
-					t.Errorf("token %d after %d", next.Token, first.Token)
-				}
-			}},
-		{Name: "Reentrancy/SelfIsRefusedUnlessReentrant", Guarantee: "An owner that holds the lock and does not re-enter is refused at once, waiting or not, and told that it is itself.",
+		{Name: "Modes/NoDowngrade", Guarantee: "An owner that holds the lock exclusively is refused the shared mode, waiting or not, clearly.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
 				t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				for _, r := range []*driver.AcquireRequest{t.Request(t.Lock("a"), "one"), t.Request(t.Lock("a"), "one", enqueue)} {
-					if held := t.Refused(t.D, r); !held.BySelf {
-						t.Errorf("refused by %+v, want itself", held)
+				for _, r := range []*driver.AcquireRequest{t.Request(t.Lock("a"), "one", shared), t.Request(t.Lock("a"), "one", shared, enqueue)} {
+					if held := t.Refused(t.D, r); !held.BySelf || !held.OtherMode {
+						t.Errorf("refused by %+v, want the other mode of its own", held)
 					}
 				}
 			}},
-		{Name: "Reentrancy/NeedsTheLeasesKey", Guarantee: "Who does not know the lease's secret cannot re-enter it under its owner's name.", Needs: []Need{NeedKeys},
+		{Name: "Modes/ManyReadersLeaveOneByOne", Guarantee: "The writer waits for the last of many readers, whichever order they leave in.", Needs: []Need{NeedShared},
 			Run: func(t *T) {
-				t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				r := t.Request(t.Lock("a"), "one")
-				r.Reentrant = true
-				if held := t.Refused(t.D, r); !held.BySelf {
-					t.Errorf("refused by %+v, want itself", held)
+				var readers []*grant
+				for i := range 10 {
+					readers = append(readers, t.Must(t.D, t.Request(t.Lock("a"), fmt.Sprint("reader ", i), shared)))
 				}
-			}},
-		{Name: "Reentrancy/ReleaseMustNameItsHold", Guarantee: "With several holds, a release that names none is refused.", Needs: []Need{NeedKeys},
-			Run: func(t *T) {
-				first := t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				t.Must(t.D, t.Request(t.Lock("a"), "one", reentrant(first)))
-				_, err := t.D.Release(t.ctx, &driver.ReleaseRequest{LeaseRef: first.ref()})
-				t.is(err, driver.ErrAmbiguousHold)
-			}},
-		{Name: "Idempotence/RepeatedAcquireIsOneHold", Guarantee: "Repeating an acquire gives the same lease and token and counts one hold.",
-			Run: func(t *T) {
-				r := t.Request(t.Lock("a"), "one")
-				first := t.Must(t.D, r)
-				again := t.Must(t.D, r)
-				if again.Token != first.Token || len(again.Holds) != 1 {
-					t.Errorf("repeated %+v, want one hold of token %d", again.Lease, first.Token)
+				writer := t.Request(t.Lock("a"), "writer")
+				t.Queue(t.D, writer)
+				for i := range readers {
+					t.Queue(t.D, writer)
+					t.Release(t.D, readers[(i*3)%len(readers)])
 				}
-				t.Release(t.D, again)
-				t.Must(t.D, t.Request(t.Lock("a"), "two"))
+				t.Await(t.D, writer)
 			}},
-		{Name: "Idempotence/RepeatedReleaseChangesNothing", Guarantee: "Repeating a release gives the same answer and does not touch the next holder.",
-			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				t.Release(t.D, g)
-				next := t.Must(t.D, t.Request(t.Lock("a"), "two"))
-				t.Release(t.D, g)
-				if l := t.Inspect(t.D, t.Lock("a")); len(l.Holders) != 1 || l.Holders[0].Token != next.Token {
-					t.Errorf("the lock has %+v, want the next holder", l.Holders)
-				}
-			}},
-		{Name: "Idempotence/LeaveUndoesAGrant", Guarantee: "A grant that nobody received is gone after Leave, and a repeat of its acquire is not granted again.",
-			Run: func(t *T) {
-				r := t.Request(t.Lock("a"), "one")
-				t.Must(t.D, r)
-				t.leave(r)
-				t.leave(r)
-				if l := t.Inspect(t.D, t.Lock("a")); len(l.Holders) != 0 {
-					t.Errorf("holders %+v after Leave", l.Holders)
-				}
-				if _, err := t.attempt(t.D, r); !errors.Is(err, driver.ErrLost) {
-					t.Errorf("the undone acquire was answered %v, want LOST", err)
-				}
-			}},
-		{Name: "Idempotence/LeaveBeforeALateAcquire", Guarantee: "An acquire that arrives after its Leave is not granted.",
-			Run: func(t *T) {
-				r := t.Request(t.Lock("a"), "one")
-				t.leave(r)
-				_, err := t.attempt(t.D, r)
-				t.is(err, driver.ErrLost)
-			}},
-		{Name: "Idempotence/SixteenEndsAreRemembered", Guarantee: "A release is recognised when repeated after fifteen others.",
-			Run: func(t *T) {
-				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))
-				t.Release(t.D, g)
-				for i := range driver.RememberedEnds - 1 {
-					t.Release(t.D, t.Must(t.D, t.Request(t.Lock("a"), fmt.Sprint(i))))
-				}
-				t.Release(t.D, g)
-			}},
-	})
+	}
 }

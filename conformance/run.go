@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -17,7 +19,8 @@ import (
 
 // Options configure a run. The zero value is usable.
 type Options struct {
-	// Seed names the run's lock ids; 0 draws one.
+	// Seed decides what the randomised histories do; 0 draws one. The report
+	// names it, so that a history can be repeated.
 	Seed uint64
 	// Filter selects cases by name; nil means all.
 	Filter *regexp.Regexp
@@ -59,7 +62,7 @@ func Run(ctx context.Context, h Harness, o Options) (*Report, error) {
 	if h.TTL = max(h.TTL, report.Capabilities.MinTTL); h.Server != nil {
 		report.Server = h.Server(ctx)
 	}
-	run := runner{h: h, o: o, caps: report.Capabilities}
+	run := runner{h: h, o: o, caps: report.Capabilities, nonce: strconv.FormatUint(rand.Uint64(), 36)}
 	report.Results = run.all(ctx)
 	report.Duration = time.Since(report.Started)
 	return report, nil
@@ -69,6 +72,9 @@ type runner struct {
 	h    Harness
 	o    Options
 	caps driver.Capabilities
+	// nonce names the run's lock ids, which a store may remember for a day: two
+	// runs with one seed do not meet.
+	nonce string
 }
 
 // all runs the cases that may run beside others first, then the rest.
@@ -104,7 +110,7 @@ func (r *runner) all(ctx context.Context) []Result {
 
 // one runs a case under the watchdog.
 func (r *runner) one(ctx context.Context, i int, c Case) Result {
-	res := Result{Name: c.Name, Guarantee: c.Guarantee, Source: c.source}
+	res := Result{Name: c.Name, Guarantee: c.Guarantee, Source: c.source()}
 	if res.Reason = r.h.lacking(c, r.caps); res.Reason != "" {
 		res.Outcome = Skipped
 		return res
@@ -112,19 +118,25 @@ func (r *runner) one(ctx context.Context, i int, c Case) Result {
 	ctx, cancel := context.WithTimeout(ctx, watchdog)
 	defer cancel()
 	t := &T{
-		ctx: ctx, h: r.h, caps: r.caps, grants: make(map[string]map[int64]string),
-		prefix: "conformance/" + strconv.FormatUint(r.o.Seed, 36) + "-" + strconv.Itoa(i),
+		ctx: ctx, h: r.h, caps: r.caps, seed: r.o.Seed, grants: make(map[string]map[int64]string), locks: make(map[string]bool),
+		prefix: "conformance/" + r.nonce + "-" + strconv.Itoa(i),
 	}
 	start := time.Now()
 	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer t.end()
-		t.D = t.Open()
-		c.Run(t)
-	}()
+	// Goroutines inherit the label, so that those of this case are known apart.
+	pprof.Do(ctx, pprof.Labels(leakLabel, t.prefix), func(context.Context) {
+		go func() {
+			defer close(ended)
+			defer t.end()
+			t.D = t.Open()
+			c.Run(t)
+		}()
+	})
 	select {
 	case <-ended:
+		for _, stack := range leaked(t.prefix) {
+			t.Errorf("a goroutine is left after Close:\n%s", stack)
+		}
 	case <-time.After(watchdog + 5*time.Second):
 		stacks := make([]byte, 1<<20)
 		t.Errorf("the case hangs; goroutines:\n%s", stacks[:runtime.Stack(stacks, true)])
@@ -139,16 +151,21 @@ func (r *runner) one(ctx context.Context, i int, c Case) Result {
 	return res
 }
 
-// end closes what a case opened, and takes its abort or panic.
+// end takes a case's abort or panic, looks at the locks that the case leaves, and
+// closes what it opened.
 func (t *T) end() {
 	if p := recover(); p != nil {
 		if _, aborted := p.(abort); !aborted {
 			t.Errorf("panic: %v", p)
 		}
 	}
+	t.invariants()
 	t.mu.Lock()
-	opened := t.opened
+	opened, last := t.opened, t.last
 	t.mu.Unlock()
+	for _, f := range slices.Backward(last) {
+		f()
+	}
 	for _, d := range opened {
 		if err := d.Close(); err != nil {
 			t.Errorf("close: %v", err)

@@ -13,8 +13,13 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// patience bounds each wait for something that must come.
-const patience = 20 * time.Second
+const (
+	// patience bounds each wait for something that must come.
+	patience = 20 * time.Second
+	// lasting is the TTL of a lease that is not to expire while the case runs,
+	// however slow the machine is.
+	lasting = 40 * time.Second
+)
 
 // T is what a case works with: drivers on the store, ids that no other case
 // uses, and a way to fail.
@@ -23,6 +28,7 @@ type T struct {
 	h      Harness
 	caps   driver.Capabilities
 	prefix string
+	seed   uint64
 	serial atomic.Int64
 	// D is the case's first driver.
 	D driver.Driver
@@ -30,7 +36,9 @@ type T struct {
 	mu      sync.Mutex
 	failure []string
 	opened  []driver.Driver
+	last    []func()                    // run before the drivers are closed, the latest first
 	grants  map[string]map[int64]string // lock -> token -> request id
+	locks   map[string]bool
 }
 
 // abort ends a case by panicking with it.
@@ -68,17 +76,57 @@ func (t *T) Open() driver.Driver {
 	return d
 }
 
+// cleanup has f run when the case has ended, before its drivers are closed.
+func (t *T) cleanup(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = append(t.last, f)
+}
+
 // Lock is an id of the case's own.
-func (t *T) Lock(name string) string { return t.prefix + "/" + name }
+func (t *T) Lock(name string) string {
+	id := t.prefix + "/" + name
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.locks[id] = true
+	return id
+}
+
+// can says whether a need is met on this way to the store, for a case that asks
+// less where it is not.
+func (t *T) can(n Need) bool { return t.h.lacking(Case{Needs: []Need{n}}, t.caps) == "" }
 
 func (t *T) unique(what string) string {
 	return fmt.Sprintf("%s-%s-%d", what, t.prefix[strings.LastIndex(t.prefix, "/")+1:], t.serial.Add(1))
 }
 
-// TTL is the lease time of the cases.
+// TTL is the lease time of what is to expire.
 func (t *T) TTL() time.Duration { return t.h.TTL }
 
 func (t *T) now() driver.Instant { return t.h.Clock.Now() }
+
+// each runs f n times at once, and ends the case if one of them ended it.
+func (t *T) each(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	var failed atomic.Bool
+	for i := range n {
+		wg.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					failed.Store(true)
+					if _, aborted := p.(abort); !aborted {
+						t.Errorf("panic: %v", p)
+					}
+				}
+			}()
+			f(i)
+		})
+	}
+	wg.Wait()
+	if failed.Load() {
+		panic(abort{})
+	}
+}
 
 // option changes a request.
 type option func(*driver.AcquireRequest)
@@ -86,15 +134,19 @@ type option func(*driver.AcquireRequest)
 func shared(r *driver.AcquireRequest)  { r.Shared = true }
 func enqueue(r *driver.AcquireRequest) { r.Enqueue = true }
 func ttl(d time.Duration) option       { return func(r *driver.AcquireRequest) { r.TTL = d } }
-func priority(p int) option            { return func(r *driver.AcquireRequest) { r.Priority = p } }
-func floor(token int64) option         { return func(r *driver.AcquireRequest) { r.TokenFloor = token } }
-func placeTTL(d time.Duration) option  { return func(r *driver.AcquireRequest) { r.PlaceTTL = d } }
+
+// brief makes a lease that is to expire.
+func (t *T) brief(r *driver.AcquireRequest) { r.TTL = t.h.TTL }
+
+func priority(p int) option           { return func(r *driver.AcquireRequest) { r.Priority = p } }
+func floor(token int64) option        { return func(r *driver.AcquireRequest) { r.TokenFloor = token } }
+func placeTTL(d time.Duration) option { return func(r *driver.AcquireRequest) { r.PlaceTTL = d } }
 
 // Request is a new acquire by the owner.
 func (t *T) Request(lock, owner string, o ...option) *driver.AcquireRequest {
 	id := t.unique("request")
 	r := &driver.AcquireRequest{
-		LockID: lock, OwnerID: owner, RequestID: id, Key: driver.KeyOf(id), TTL: t.h.TTL, PlaceTTL: patience,
+		LockID: lock, OwnerID: owner, RequestID: id, Key: driver.KeyOf(id), TTL: lasting, PlaceTTL: lasting,
 	}
 	for _, f := range o {
 		f(r)
@@ -223,6 +275,16 @@ func (t *T) pause(d time.Duration) {
 	case <-timer.C:
 	case <-t.ctx.Done():
 		t.Fatalf("the case ran out of time")
+	}
+}
+
+// unlessLate runs f with a time that f must keep up with; while f says that this
+// machine was too slow for it, once more with twice the time.
+func (t *T) unlessLate(f func(d time.Duration) (late bool)) {
+	for d := max(t.h.TTL, time.Second); f(d); d *= 2 {
+		if d > 8*time.Second {
+			t.Fatalf("this machine is too slow for the case: it does not keep up with %v", d)
+		}
 	}
 }
 

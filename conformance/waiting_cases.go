@@ -1,8 +1,6 @@
 package conformance
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,7 +10,7 @@ import (
 
 // line queues requests one after the other behind a holder.
 func (t *T) line(n int, of func(i int) *driver.AcquireRequest) (holder *grant, requests []*driver.AcquireRequest) {
-	holder = t.Must(t.D, t.Request(t.Lock("a"), "holder", ttl(30*time.Second)))
+	holder = t.Must(t.D, t.Request(t.Lock("a"), "holder"))
 	for i := range n {
 		r := of(i)
 		if res := t.Queue(t.D, r); res.QueueLength != i+1 {
@@ -57,11 +55,11 @@ func (t *T) serve(holder *grant, waiting []*driver.AcquireRequest) (order []stri
 }
 
 func waitingCases() []Case {
-	return here("waiting_cases.go", []Case{
+	return []Case{
 		{Name: "Waiting/FIFOAmong64", Guarantee: "At equal priority 64 waiters are granted in the order in which they queued.",
 			Run: func(t *T) {
 				holder, requests := t.line(64, func(i int) *driver.AcquireRequest {
-					return t.Request(t.Lock("a"), fmt.Sprintf("%02d", i), ttl(30*time.Second))
+					return t.Request(t.Lock("a"), fmt.Sprintf("%02d", i))
 				})
 				if order := t.serve(holder, requests); !slices.IsSorted(order) {
 					t.Errorf("granted in the order %v", order)
@@ -81,7 +79,7 @@ func waitingCases() []Case {
 		{Name: "Waiting/PositionsAreTold", Guarantee: "Position and queue length are right at every step.",
 			Run: func(t *T) {
 				holder, requests := t.line(5, func(i int) *driver.AcquireRequest {
-					return t.Request(t.Lock("a"), fmt.Sprint(i), ttl(30*time.Second))
+					return t.Request(t.Lock("a"), fmt.Sprint(i))
 				})
 				check := func(want ...string) {
 					l := t.Inspect(t.D, t.Lock("a"))
@@ -123,70 +121,9 @@ func waitingCases() []Case {
 					t.Errorf("the next one stands at %d", res.Position)
 				}
 			}},
-		{Name: "Waiting/LastTryDropsThePlace", Guarantee: "A waiter whose repeated attempt does not ask for a place any more loses it.", Needs: []Need{NeedPlaces},
-			Run: func(t *T) {
-				_, requests := t.line(1, func(int) *driver.AcquireRequest { return t.Request(t.Lock("a"), "waiter") })
-				requests[0].Enqueue = false
-				t.Refused(t.D, requests[0])
-				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 0 {
-					t.Errorf("waiters %+v", l.Waiters)
-				}
-			}},
-		{Name: "Waiting/DeadWaitersArePassedOverInOneStep", Guarantee: "Waiters whose places ran out do not delay the living, however many they are, and the living keep their order.", Needs: []Need{NeedPlaces},
-			Run: func(t *T) {
-				for _, dead := range []int{1, 10, 50} {
-					lock := t.Lock(fmt.Sprint(dead))
-					holder := t.Must(t.D, t.Request(lock, "holder", ttl(30*time.Second)))
-					for i := range dead {
-						t.Queue(t.D, t.Request(lock, fmt.Sprint("dead ", i), placeTTL(t.TTL())))
-					}
-					first, second := t.Request(lock, "first"), t.Request(lock, "second")
-					t.Queue(t.D, first)
-					t.Queue(t.D, second)
-					t.pause(t.TTL() + 50*time.Millisecond)
-					t.Release(t.D, holder)
-					if res, err := t.attempt(t.D, second); err != nil || res.Lease != nil {
-						t.Errorf("behind %d dead ones the second was answered %+v, %v", dead, res, err)
-					}
-					res, err := t.attempt(t.D, first)
-					if err != nil || res.Lease == nil {
-						t.Errorf("behind %d dead ones the first living waiter was answered %+v, %v; want the grant in one step", dead, res, err)
-					}
-				}
-			}},
-		{Name: "Waiting/MiddleWaiterDies", Guarantee: "A dead waiter in the middle grants nothing before the holder leaves.", Needs: []Need{NeedPlaces},
-			Run: func(t *T) {
-				lock := t.Lock("a")
-				holder := t.Must(t.D, t.Request(lock, "holder", ttl(30*time.Second)))
-				first, third := t.Request(lock, "first"), t.Request(lock, "third")
-				t.Queue(t.D, first)
-				t.Queue(t.D, t.Request(lock, "dead", placeTTL(t.TTL()/2)))
-				t.Queue(t.D, third)
-				t.pause(t.TTL())
-				if res := t.Queue(t.D, third); res.Position != 2 {
-					t.Errorf("the last one stands at %d, want 2", res.Position)
-				}
-				t.Release(t.D, holder)
-				t.Await(t.D, first)
-			}},
-		{Name: "Waiting/PlaceIsKeptByRepeating", Guarantee: "A waiter that repeats in time keeps its place beyond its first deadline.", Needs: []Need{NeedPlaces},
-			Run: func(t *T) {
-				_, requests := t.line(2, func(i int) *driver.AcquireRequest {
-					return t.Request(t.Lock("a"), fmt.Sprint(i), placeTTL(t.TTL()), ttl(30*time.Second))
-				})
-				for range 4 {
-					t.pause(t.TTL() / 2)
-					if res := t.Queue(t.D, requests[0]); res.Position != 1 {
-						t.Fatalf("the first waiter stands at %d", res.Position)
-					}
-				}
-				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 1 {
-					t.Errorf("%d waiters, want the one that repeats", len(l.Waiters))
-				}
-			}},
 		{Name: "Waiting/ExpiredHolderIsFollowedByTheFirst", Guarantee: "When the holder's lease expires, the first waiter is granted by asking again.",
 			Run: func(t *T) {
-				t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				t.Must(t.D, t.Request(t.Lock("a"), "holder", ttl(max(t.TTL(), 2*time.Second))))
 				first, second := t.Request(t.Lock("a"), "first"), t.Request(t.Lock("a"), "second")
 				t.Queue(t.D, first)
 				t.Queue(t.D, second)
@@ -197,9 +134,9 @@ func waitingCases() []Case {
 			Run: func(t *T) {
 				const low = driver.PriorityStep + 4
 				holder, requests := t.line(low, func(i int) *driver.AcquireRequest {
-					return t.Request(t.Lock("a"), fmt.Sprintf("low %02d", i), ttl(30*time.Second))
+					return t.Request(t.Lock("a"), fmt.Sprintf("low %02d", i))
 				})
-				high := t.Request(t.Lock("a"), "high", priority(1), ttl(30*time.Second))
+				high := t.Request(t.Lock("a"), "high", priority(1))
 				t.Queue(t.D, high)
 				order := t.serve(holder, append(requests, high))
 				at := slices.Index(order, "high")
@@ -214,46 +151,50 @@ func waitingCases() []Case {
 		{Name: "Waiting/HintsReachTheNextWaiter", Guarantee: "Where the driver declares hints, a release wakes the next waiter.", Needs: []Need{NeedWatch},
 			Run: func(t *T) {
 				d := t.Open()
-				hints := make(chan driver.Hint, 64)
-				ctx, cancel := context.WithCancel(t.ctx)
-				defer cancel()
-				ended := make(chan error, 1)
-				go func() {
-					ended <- d.Watch(ctx, func(h driver.Hint) {
-						select {
-						case hints <- h:
-						default:
-						}
-					})
-				}()
-				deadline := time.After(patience)
-				for i := 0; ; i++ { // hints may be lost until the watch stands
-					lock := t.Lock(fmt.Sprint(i))
+				next := t.watch(d)
+				t.hinted(next, func(n int) driver.Hint {
+					lock := t.Lock(fmt.Sprint(n))
 					g := t.Must(t.D, t.Request(lock, "holder"))
 					r := t.Request(lock, "waiter")
 					t.Queue(d, r)
 					t.Release(t.D, g)
-					wait := time.After(200 * time.Millisecond)
-				drain:
-					for {
-						select {
-						case h := <-hints:
-							if h.Kind == driver.HintGrantable && h.RequestID == r.RequestID && h.LockID == lock {
-								cancel()
-								if err := <-ended; !errors.Is(err, context.Canceled) {
-									t.Errorf("the watch ended with %v", err)
-								}
-								return
-							}
-						case <-wait:
-							break drain
-						case <-deadline:
-							t.Fatalf("no release was hinted at")
-						}
+					return driver.Hint{Kind: driver.HintGrantable, LockID: lock, RequestID: r.RequestID}
+				})
+			}},
+		{Name: "Waiting/PollIsEnough", Guarantee: "A waiter that no hint reaches is granted within the declared poll interval by repeating when it was told to.",
+			Run: func(t *T) {
+				holder := t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				r := t.Request(t.Lock("a"), "waiter")
+				res := t.Queue(t.D, r)
+				if res.RetryAfter <= 0 || res.RetryAfter > t.caps.Poll {
+					t.Errorf("told to repeat after %v, the poll interval is %v", res.RetryAfter, t.caps.Poll)
+				}
+				t.Release(t.D, holder)
+				released := t.now()
+				for {
+					t.pause(res.RetryAfter)
+					again, err := t.attempt(t.D, r)
+					if err != nil {
+						t.Fatalf("repeat: %v", err)
+					}
+					late := t.now().Sub(released) - t.caps.Poll
+					if late > 2*time.Second { // a busy machine is not the driver's
+						t.Fatalf("not granted %v after the poll interval", late)
+					}
+					if res = again; res.Lease != nil {
+						return
 					}
 				}
 			}},
-	})
+		{Name: "Waiting/RepeatComesBeforeTheDeadline", Guarantee: "A waiter is told to repeat before its place runs out.", Needs: []Need{NeedPlaces},
+			Run: func(t *T) {
+				t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				r := t.Request(t.Lock("a"), "waiter", placeTTL(t.TTL()))
+				if res := t.Queue(t.D, r); res.RetryAfter <= 0 || res.RetryAfter > r.PlaceTTL {
+					t.Errorf("told to repeat after %v, the place lasts %v", res.RetryAfter, r.PlaceTTL)
+				}
+			}},
+	}
 }
 
 func (t *T) leave(r *driver.AcquireRequest) {

@@ -47,6 +47,8 @@ type hold struct {
 	store  []string
 	until  driver.Instant // max_hold; 0 means no bound
 	linger bool
+	// adopted: the lease was granted to another attachment.
+	adopted bool
 	// leaving: its release is under way.
 	leaving bool
 }

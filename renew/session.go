@@ -118,7 +118,7 @@ func (s *Session) background(req *backend.ReleaseRequest) {
 
 // begin enters a request, unless the session has ended or the request is under
 // way already (its answer will come).
-func (s *Session) begin(ctx context.Context, requestID, lockID string) (_ context.Context, p *pending) {
+func (s *Session) begin(ctx context.Context, requestID string) (_ context.Context, p *pending) {
 	s.update(func() {
 		switch {
 		case s.ended != 0:
@@ -137,7 +137,7 @@ func (s *Session) begin(ctx context.Context, requestID, lockID string) (_ contex
 // The request id must be set. The wait ends with ctx.
 func (s *Session) Acquire(ctx context.Context, req *AcquireRequest) {
 	r := req.AcquireRequest
-	ctx, p := s.begin(ctx, r.RequestID, r.LockID)
+	ctx, p := s.begin(ctx, r.RequestID)
 	if p == nil {
 		return
 	}
@@ -175,7 +175,7 @@ func (s *Session) leaseIDFor(r *backend.AcquireRequest) string {
 
 // Adopt attaches the session to a lease that stands. It returns at once.
 func (s *Session) Adopt(ctx context.Context, req *AdoptRequest) {
-	ctx, p := s.begin(ctx, req.RequestID, req.LockID)
+	ctx, p := s.begin(ctx, req.RequestID)
 	if p == nil {
 		return
 	}
@@ -183,7 +183,7 @@ func (s *Session) Adopt(ctx context.Context, req *AdoptRequest) {
 		ref := req.LeaseRef
 		ref.Attach = 0
 		l, err := s.k.store.Adopt(ctx, &backend.RenewRequest{LeaseRef: ref, TTL: req.TTL})
-		h := &hold{id: req.RequestID, linger: req.Linger}
+		h := &hold{id: req.RequestID, linger: req.Linger, adopted: true}
 		if err == nil {
 			h.store = l.Holds
 			for _, id := range l.Holds {
@@ -211,6 +211,8 @@ func (s *Session) answered(p *pending, h *hold, lockID string, l *backend.Lease,
 			s.emit(Event{Kind: Released, RequestID: h.id, LockID: lockID})
 		case err != nil:
 			s.emit(Event{Kind: Failed, RequestID: h.id, LockID: lockID, Err: err})
+		case s.ended != 0 && !p.released && s.known(h, l):
+			// The application may still rely on what it was told before.
 		case s.ended != 0 || p.released || s.k.o.Clock.Now() >= l.ValidUntil:
 			// Nobody was told of the grant, or it came too late to be one.
 			for _, id := range h.store {
@@ -228,6 +230,14 @@ func (s *Session) answered(p *pending, h *hold, lockID string, l *backend.Lease,
 	if older != nil {
 		older.s.update(func() { older.lose(ReasonReattached) })
 	}
+}
+
+// known says whether the application may have been told of the lease already,
+// on another stream: it adopted it, or repeated an acquire that had been
+// answered. Then the end of this session says nothing about its use, unless the
+// process is dead.
+func (s *Session) known(h *hold, l *backend.Lease) bool {
+	return (h.adopted || l.Attach > 1) && (s.ended != EndDead || h.linger)
 }
 
 // granted enters the hold, and returns the lease of an older session that it

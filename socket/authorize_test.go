@@ -1,8 +1,11 @@
 package socket_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/socket"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
@@ -20,12 +24,19 @@ import (
 func TestEveryCallIsAuthorized(t *testing.T) {
 	var mu sync.Mutex
 	asked := map[string]int{}
-	s := start(t, socket.Options{Authorize: func(p socket.Peer, method string) error {
+	s := start(t, socket.Options{Authorize: func(c socket.Call) error {
 		mu.Lock()
 		defer mu.Unlock()
-		asked[method]++
-		if int(p.PID) != os.Getpid() || int(p.UID) != os.Getuid() || int(p.GID) != os.Getgid() {
-			t.Errorf("%s is asked for %+v", method, p)
+		asked[c.Method]++
+		groups, err := os.Getgroups()
+		if p := c.Peer; int(p.PID) != os.Getpid() || int(p.UID) != os.Getuid() || int(p.GID) != os.Getgid() ||
+			err != nil || len(p.Groups) != len(groups) || filepath.Base(p.Socket) != "api.sock" {
+			t.Errorf("%s is asked for %+v", c.Method, p)
+		}
+		for i, g := range groups {
+			if c.Peer.Groups[i] != uint32(g) { //nolint:gosec // a group's id
+				t.Errorf("the groups are %v, want %v", c.Peer.Groups, groups)
+			}
 		}
 		return errors.New("rule 7 of /etc/policy")
 	}}, nil)
@@ -60,6 +71,137 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 	} {
 		if asked[method] != want {
 			t.Errorf("%s was asked for %d times, want %d", method, asked[method], want)
+		}
+	}
+}
+
+// allowed is a policy by verb and the first segment of the lock id.
+func allowed(grants map[string]string) func(socket.Call) error {
+	return func(c socket.Call) error {
+		first, _, _ := strings.Cut(c.LockID, "/")
+		if c.Verb == socket.VerbConnect || c.LockID == "" || strings.Contains(grants[first], string(c.Verb)) {
+			return nil
+		}
+		return errors.New("not granted")
+	}
+}
+
+// Each lock is asked for under the verb of the call, over both protocols, and on
+// a Hold stream for every acquire. Whoever has a lease's secret may end it or go
+// on with it whatever the policy says now.
+func TestEveryLockIsAuthorized(t *testing.T) {
+	grants := map[string]string{"mine": "acquire inspect", "theirs": "", "seen": "inspect", "op": "inspect force"}
+	s := start(t, socket.Options{Authorize: allowed(grants)}, nil)
+	c := dial(t, s.path)
+	web := httpClient(t, s.path)
+	denied := func(what string, err error, want bool) {
+		t.Helper()
+		if got := status.Code(err) == codes.PermissionDenied; got != want || !want && err != nil && status.Code(err) != codes.Aborted {
+			t.Errorf("%s: %v, want denied %t", what, err, want)
+		}
+	}
+	deniedHTTP := func(method, path, body string, want bool) {
+		t.Helper()
+		code, e, _ := call(t, web, method, path, body)
+		if (code == 403) != want || !want && code != 200 && code != 409 {
+			t.Errorf("%s %s: %d %v, want denied %t", method, path, code, e, want)
+		}
+	}
+	h := c.hold(t)
+	for lock, may := range grants {
+		_, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: lock + "/a", Wait: seconds(0)})
+		denied("acquire "+lock, err, !strings.Contains(may, "acquire"))
+		_, err = c.Get(within(t), &lockpb.GetRequest{LockId: lock + "/a"})
+		denied("get "+lock, err, !strings.Contains(may, "inspect"))
+		_, err = c.admin.ForceRelease(within(t), &lockpb.ForceReleaseRequest{LockId: lock + "/a", FencingToken: 1, Reason: "test"})
+		denied("force "+lock, err, !strings.Contains(may, "force"))
+		h.acquire(&lockpb.AcquireRequest{LockId: lock + "/h", Wait: seconds(0)})
+		r := h.next()
+		denied("hold "+lock, status.FromProto(statusOf(r.GetError())).Err(), !strings.Contains(may, "acquire"))
+
+		deniedHTTP("POST", "/locks/"+lock+"/w:acquire", `{"wait":"0s"}`, !strings.Contains(may, "acquire"))
+		deniedHTTP("GET", "/locks/"+lock+"/w", "", !strings.Contains(may, "inspect"))
+		deniedHTTP("POST", "/locks/"+lock+"/w:force-release", `{"fencing_token":"1","reason":"test"}`, !strings.Contains(may, "force"))
+		if !strings.Contains(may, "acquire") {
+			deniedHTTP("POST", "/locks/"+lock+"/w:hold", `{"wait":"0s"}`, true)
+		}
+	}
+	// A lease of before the policy.
+	l, err := s.store.Acquire(within(t), &backend.AcquireRequest{LockID: "theirs/old"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof := `{"lease_id":"` + l.LeaseID + `","fencing_token":"` + strconv.FormatInt(l.Token, 10) + `"}`
+	deniedHTTP("POST", "/locks/theirs/old:renew", proof, false)
+	err = h.Send(&lockpb.HoldRequest{Request: &lockpb.HoldRequest_Adopt{Adopt: &lockpb.AdoptRequest{
+		LockId: l.LockID, LeaseId: l.LeaseID, FencingToken: l.Token, RequestId: "adopt",
+	}}})
+	if err != nil || h.next().GetGranted() == nil {
+		t.Errorf("adopt: %v", err)
+	}
+	if _, err := c.Release(within(t), &lockpb.ReleaseRequest{LockId: l.LockID, LeaseId: l.LeaseID, FencingToken: l.Token}); err != nil {
+		t.Errorf("release: %v", err)
+	}
+}
+
+// A list shows what may be inspected, whole over its pages, and its page tokens
+// name no other lock.
+func TestListShowsWhatMayBeInspected(t *testing.T) {
+	s := start(t, socket.Options{Authorize: allowed(map[string]string{"mine": "inspect"})}, nil)
+	want := map[string]bool{}
+	for i := range 60 {
+		id := "secret/" + strconv.Itoa(i)
+		if i%20 == 7 {
+			id = "mine/" + strconv.Itoa(i)
+			want[id] = true
+		}
+		if _, err := s.store.Acquire(within(t), &backend.AcquireRequest{LockID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := dial(t, s.path)
+	req, pages := &lockpb.ListRequest{PageSize: 7}, 0
+	for ; ; pages++ {
+		page, err := c.admin.List(within(t), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range page.GetLocks() {
+			if !want[l.GetLockId()] {
+				t.Errorf("%s is listed, or twice", l.GetLockId())
+			}
+			delete(want, l.GetLockId())
+		}
+		req.PageToken = page.GetNextPageToken()
+		raw, err := base64.RawURLEncoding.DecodeString(req.PageToken)
+		if err != nil || strings.Contains(string(raw), "secret") {
+			t.Errorf("the page token is %q, %v", raw, err)
+		}
+		if req.PageToken == "" {
+			break
+		}
+	}
+	if len(want) != 0 || pages < 8 {
+		t.Errorf("%v are not listed on %d pages", want, pages)
+	}
+	for _, token := range []string{"v1:secret/1", "AAAA", "~"} {
+		_, err := c.admin.List(within(t), &lockpb.ListRequest{PageToken: token})
+		if infoOf(t, err).GetReason() != "INVALID_PAGE_TOKEN" {
+			t.Errorf("page token %q: %v", token, err)
+		}
+	}
+}
+
+// Every method of the API has a verb: what has none is refused.
+func TestEveryMethodHasAVerb(t *testing.T) {
+	services := lockpb.File_locksidecar_v1_lock_proto.Services()
+	for i := range services.Len() {
+		methods := services.Get(i).Methods()
+		for j := range methods.Len() {
+			name := "/" + string(services.Get(i).FullName()) + "/" + string(methods.Get(j).Name())
+			if socket.VerbOf(name) == "" {
+				t.Errorf("%s has no verb", name)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // errBroken is the cause of what ends because its connection did.
@@ -18,8 +19,10 @@ type conn struct {
 	peer  Peer
 	quota *quota
 	life  *life
-	// refused: the peer has too many connections.
+	// refused: the peer has too many connections. Such a one is closed after a
+	// while, unless it is kept, because a lease was adopted on it.
 	refused bool
+	kept    atomic.Bool
 	// sniffed was read to find out the protocol and is read again.
 	sniffed []byte
 	closed  func()

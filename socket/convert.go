@@ -15,9 +15,6 @@ import (
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
-// maxReason bounds the reason of a force-release, in bytes.
-const maxReason = 512
-
 // bounded reads a duration; unset means the default. atLeast is the least that
 // an explicit value may be.
 func bounded(field string, d *durationpb.Duration, unset, atLeast time.Duration) (time.Duration, error) {
@@ -102,12 +99,12 @@ func releaseRequest(in *lockpb.ReleaseRequest) *backend.ReleaseRequest {
 }
 
 // checkReason checks the reason of a force-release, which goes into the log.
-func checkReason(reason string) error {
+func checkReason(reason string, most int) error {
 	problem := ""
 	switch {
 	case reason == "":
 		problem = "is missing"
-	case len(reason) > maxReason:
+	case len(reason) > most:
 		problem = fmt.Sprintf("has %d bytes", len(reason))
 	case !utf8.ValidString(reason):
 		problem = "is not UTF-8"
@@ -121,7 +118,7 @@ func checkReason(reason string) error {
 	if problem == "" {
 		return nil
 	}
-	return &backend.InvalidError{Field: "reason", Reason: problem, Limits: fmt.Sprintf("1 to %d bytes of printable UTF-8", maxReason)}
+	return &backend.InvalidError{Field: "reason", Reason: problem, Limits: fmt.Sprintf("1 to %d bytes of printable UTF-8", most)}
 }
 
 // leaseMessage is a lease as its holder sees it now.

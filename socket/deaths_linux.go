@@ -49,14 +49,14 @@ func (d *deaths) run() {
 	_ = d.raw.Read(func(fd uintptr) bool {
 		for {
 			n, err := unix.EpollWait(int(fd), events[:], 0)
-			if err == unix.EINTR { //nolint:errorlint // a bare errno
+			if err == unix.EINTR {
 				continue
 			}
 			if n <= 0 {
 				return false
 			}
 			for _, e := range events[:n] {
-				d.died(uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32)
+				d.died(uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32) //nolint:gosec // the two halves of the id
 			}
 		}
 	})

@@ -9,15 +9,16 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
 
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
-// What one connection may ask of the server.
 const (
-	maxMessage    = 64 << 10
-	maxStreams    = 1000
-	maxHeaderList = 16 << 10
+	// Below slack times a limit of size a request is read and answered with
+	// LIMIT_EXCEEDED; beyond it the protocol refuses it, in its own words.
+	slack = 4
 	// streamWindow and connectionWindow are flow control's. They are fixed:
 	// estimating them costs pings, and a Unix socket has no delay to fill.
 	streamWindow     = 128 << 10
@@ -34,16 +35,18 @@ type pulse struct {
 var steady = pulse{period: 5 * time.Second, timeout: 10 * time.Second}
 
 func (s *Server) newGRPC() *grpc.Server {
+	limits := &s.quotas.limits
 	g := grpc.NewServer(
 		grpc.Creds(peerCredentials{}),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: s.pulse.period, Timeout: s.pulse.timeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		grpc.ConnectionTimeout(sniffTimeout),
-		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.MaxHeaderListSize(maxHeaderList),
+		grpc.ConnectionTimeout(s.pulse.timeout),
+		grpc.InTapHandle(s.tap),
+		grpc.MaxRecvMsgSize(slack*limits.Message),
+		grpc.MaxConcurrentStreams(uint32(limits.Streams)),    //nolint:gosec // a small number
+		grpc.MaxHeaderListSize(uint32(slack*limits.Headers)), //nolint:gosec // a small number
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.NumStreamWorkers(uint32(2*runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
@@ -56,17 +59,65 @@ func (s *Server) newGRPC() *grpc.Server {
 	return g
 }
 
+// tap looks at the headers of a call before anything is done for it.
+func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	size := 0
+	for name, values := range info.Header {
+		for _, v := range values {
+			size += headerSize(name, v)
+		}
+	}
+	if most := s.quotas.limits.Headers; size > most {
+		return ctx, s.explain(&limitError{"bytes of headers", most}).status()
+	}
+	return ctx, nil
+}
+
+// headerSize is what a header counts, as HTTP/2 has it (RFC 9113, 6.5.2).
+func headerSize(name, value string) int { return len(name) + len(value) + 32 }
+
+// fits checks the size of a request that was read.
+func (s *Server) fits(req any) error {
+	if m, ok := req.(proto.Message); ok && proto.Size(m) > s.quotas.limits.Message {
+		return s.tooLarge()
+	}
+	return nil
+}
+
+func (s *Server) tooLarge() error {
+	return &limitError{"bytes of a message", s.quotas.limits.Message}
+}
+
 // unary authorises a call before its handler, and turns its error into the
 // table's.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if _, err := s.authorize(ctx, info.FullMethod); err != nil {
+	lockID := ""
+	if named, ok := req.(interface{ GetLockId() string }); ok {
+		lockID = named.GetLockId()
+	}
+	c, err := s.authorize(ctx, info.FullMethod, lockID)
+	if err == nil {
+		err = s.fits(req)
+	}
+	if err == nil && !exempt[info.FullMethod] {
+		if err = c.quota.call(); err == nil {
+			defer c.quota.hangUp()
+		}
+	}
+	if err != nil {
 		return nil, s.explain(err).status()
 	}
 	return handler(ctx, req)
 }
 
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if _, err := s.authorize(ss.Context(), info.FullMethod); err != nil {
+	c, err := s.authorize(ss.Context(), info.FullMethod, "")
+	if err == nil && !exempt[info.FullMethod] {
+		if err = c.quota.call(); err == nil {
+			defer c.quota.hangUp()
+		}
+	}
+	if err != nil {
 		return s.explain(err).status()
 	}
 	return handler(srv, ss)
@@ -113,7 +164,7 @@ type adminService struct {
 }
 
 func (g adminService) List(ctx context.Context, in *lockpb.ListRequest) (*lockpb.ListResponse, error) {
-	out, err := g.s.list(ctx, in)
+	out, err := g.s.list(ctx, connOf(ctx), in)
 	return reply(g.s, out, err)
 }
 

@@ -34,7 +34,10 @@ func (g lockService) Hold(stream holdStream) error {
 	defer cancel(nil)
 	defer c.follow(func() { cancel(errBroken) })()
 
-	h := s.openHold(c, asksRenewals(metadata.ValueFromIncomingContext(ctx, renewalsKey)))
+	h, err := s.openHold(c, asksRenewals(metadata.ValueFromIncomingContext(ctx, renewalsKey)))
+	if err != nil {
+		return s.explain(err).status()
+	}
 	received := make(chan error, 1)
 	sent := make(chan struct{})
 	last := make(chan struct{})
@@ -105,6 +108,10 @@ func (h *hold) receive(ctx context.Context, stream holdStream) error {
 		if err != nil {
 			return err
 		}
+		if err := h.s.fits(in); err != nil {
+			h.fail(requestOf(in), "", err)
+			continue
+		}
 		switch r := in.GetRequest().(type) {
 		case *lockpb.HoldRequest_Acquire:
 			h.acquire(ctx, r.Acquire)
@@ -116,6 +123,11 @@ func (h *hold) receive(ctx context.Context, stream holdStream) error {
 			h.fail("", "", &backend.InvalidError{Field: "request", Reason: "is missing", Limits: "acquire, release or adopt"})
 		}
 	}
+}
+
+// requestOf is the id under which a request is answered.
+func requestOf(in *lockpb.HoldRequest) string {
+	return in.GetAcquire().GetRequestId() + in.GetRelease().GetRequestId() + in.GetAdopt().GetRequestId()
 }
 
 // send sends the events as they come, until last is closed and none is left or

@@ -37,6 +37,8 @@ type hold struct {
 	// with the connection.
 	life   *life
 	outbox outbox
+	// over: the peer has too many calls, this one is good for adopting only.
+	over bool
 	// renewals: the client asked to be told of each.
 	renewals bool
 	// idle is closed when the client has no more requests and none of its
@@ -52,16 +54,31 @@ type hold struct {
 	ended      bool
 }
 
-func (s *Server) openHold(c *conn, renewals bool) *hold {
-	h := &hold{s: s, c: c, renewals: renewals, idle: make(chan struct{}), life: c.life.keep(), requests: make(map[string]phase)}
+func (s *Server) openHold(c *conn, renewals bool) (*hold, error) {
+	over, err := c.quota.hold()
+	if err != nil {
+		return nil, err
+	}
+	h := &hold{s: s, c: c, over: over, renewals: renewals, idle: make(chan struct{}), life: c.life.keep(), requests: make(map[string]phase)}
 	h.outbox.init()
 	h.session = s.o.Sessions.Open(renew.SessionOptions{Notify: h.notify})
-	return h
+	return h, nil
 }
 
 // acquire passes a request on; events tell the outcome.
 func (h *hold) acquire(ctx context.Context, in *lockpb.AcquireRequest) {
-	req, err := heldRequest(in)
+	err := h.s.allow(h.c, lockpb.LockService_Hold_FullMethodName, VerbAcquire, in.GetLockId())
+	switch {
+	case err != nil:
+	case h.c.refused:
+		err = h.s.tooManyConnections()
+	case h.over:
+		err = h.c.quota.tooManyCalls()
+	}
+	var req *renew.AcquireRequest
+	if err == nil {
+		req, err = heldRequest(in)
+	}
 	if err == nil && h.s.drain.Err() != nil {
 		err = errDraining
 	}
@@ -142,6 +159,9 @@ func (h *hold) account(e *renew.Event) {
 	switch e.Kind {
 	case renew.Granted:
 		h.longest = max(h.longest, e.Lease.TTL)
+		if was == adopting {
+			h.c.kept.Store(true)
+		}
 		if was == waiting || was == adopting {
 			h.drop(e.RequestID, was)
 			h.requests[e.RequestID] = held
@@ -224,6 +244,7 @@ func (h *hold) close() (stood bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = true
+	h.c.quota.hangUp()
 	for id, was := range h.requests {
 		stood = stood || was == held || was == leaving
 		h.drop(id, was)

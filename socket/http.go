@@ -21,9 +21,9 @@ import (
 func (s *Server) newHTTP() *http.Server {
 	return &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
-		ReadHeaderTimeout: sniffTimeout,
+		ReadHeaderTimeout: s.pulse.timeout,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    maxHeaderList,
+		MaxHeaderBytes:    slack * s.quotas.limits.Headers,
 		// An answer may be waited for as long as the lock is, and a hold's goes
 		// on for ever: no timeout for writing.
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -37,16 +37,22 @@ func (s *Server) newHTTP() *http.Server {
 // serveHTTP is the HTTP side of every call. Paths are matched as they are: no
 // ServeMux, which would clean them.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	e, err := route(r.Method, r.URL.EscapedPath())
 	if err != nil {
 		s.writeError(w, err)
+		return
+	}
+	if most := s.quotas.limits.Headers; headersOf(r) > most {
+		w.Header().Set("Connection", "close")
+		s.writeError(w, &limitError{"bytes of headers", most})
 		return
 	}
 	if e.method == "" {
 		s.healthz(w)
 		return
 	}
-	c, err := s.authorize(r.Context(), e.method)
+	c, err := s.authorize(r.Context(), e.method, e.lockID)
 	if err != nil {
 		w.Header().Set("Connection", "close")
 		s.writeError(w, err)
@@ -58,7 +64,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	body, err := readBody(w, r)
+	body, err := s.readBody(w, r)
 	if err != nil {
 		w.Header().Set("Connection", "close")
 		s.writeError(w, err)
@@ -68,12 +74,34 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveHold(w, r, c, e.lockID, body)
 		return
 	}
-	out, err := s.call(r, c, e, body)
+	out, err := s.counted(r, c, e, body)
 	if err != nil {
 		s.writeError(w, err)
 		return
 	}
 	s.writeMessage(w, http.StatusOK, whole, out)
+}
+
+// headersOf is the size of a request's headers, counted as over gRPC.
+func headersOf(r *http.Request) int {
+	size := headerSize(":path", r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += headerSize(name, v)
+		}
+	}
+	return size
+}
+
+// counted makes the call within the peer's limit.
+func (s *Server) counted(r *http.Request, c *conn, e endpoint, body []byte) (proto.Message, error) {
+	if !exempt[e.method] {
+		if err := c.quota.call(); err != nil {
+			return nil, err
+		}
+		defer c.quota.hangUp()
+	}
+	return s.call(r, c, e, body)
 }
 
 // call decodes a request and makes the call.
@@ -111,7 +139,7 @@ func (s *Server) call(r *http.Request, c *conn, e endpoint, body []byte) (proto.
 		if err != nil {
 			return nil, err
 		}
-		return message(s.list(ctx, in))
+		return message(s.list(ctx, c, in))
 	case lockpb.AdminService_GetStatus_FullMethodName:
 		return s.status(ctx), nil
 	}
@@ -164,7 +192,7 @@ func listRequest(query string) (*lockpb.ListRequest, error) {
 	if v := values.Get("page_size"); v != "" {
 		size, err := strconv.ParseUint(v, 10, 16)
 		if err != nil {
-			return nil, &backend.InvalidError{Field: "page_size", Reason: "is no number in range", Limits: "1 to " + strconv.Itoa(backend.MaxPageSize)}
+			return nil, &backend.InvalidError{Field: "page_size", Reason: "is no number in range", Limits: "a whole number from 1"}
 		}
 		in.PageSize = uint32(size)
 	}

@@ -23,7 +23,11 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer c.follow(func() { cancel(errBroken) })()
-	h := s.openHold(c, r.Header.Get(renewalsKey) == "1")
+	h, err := s.openHold(c, r.Header.Get(renewalsKey) == "1")
+	if err != nil {
+		s.writeError(w, err)
+		return
+	}
 	cause := errBroken
 	defer func() { h.end(cause) }()
 	if adopt != nil {

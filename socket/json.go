@@ -18,9 +18,6 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 )
 
-// bodyTimeout bounds how long the body of a request may take.
-const bodyTimeout = 10 * time.Second
-
 // whole writes the field names of the proto file, and lists and numbers also
 // when they are empty, so that a free lock shows its holders: none. brief leaves
 // out what is empty, for errors.
@@ -44,16 +41,16 @@ func encode(o protojson.MarshalOptions, m proto.Message) ([]byte, error) {
 	return line.Bytes(), nil
 }
 
-// readBody reads the whole body, whatever its type is said to be. Afterwards
-// the server notices when the client leaves.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// readBody reads the whole body, whatever its type is said to be, in a bounded
+// time. Afterwards the server notices when the client leaves.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
+	_ = rc.SetReadDeadline(time.Now().Add(s.pulse.timeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.quotas.limits.Message)))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return nil, &limitError{"bytes of a message", maxMessage}
+			return nil, s.tooLarge()
 		}
 		return nil, fmt.Errorf("%w: its body did not arrive", errRequest)
 	}
@@ -93,9 +90,12 @@ func (s *Server) writeMessage(w http.ResponseWriter, status int, o protojson.Mar
 		http.Error(w, `{"code":13}`, http.StatusInternalServerError)
 		return
 	}
+	// Who does not read the answer loses the connection. The deadline is taken
+	// back by the next request.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.pulse.timeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(line) // the caller may have left
+	_, _ = w.Write(line) //nolint:gosec // JSON, and the caller may have left
 }
 
 // writeError answers with the row of the error.

@@ -9,22 +9,39 @@ import (
 )
 
 // Limits bound what one peer (a process, or a user where the kernel does not
-// tell the process) may have at a time. Zero values mean the defaults. Renew,
-// release, leave and adopt are exempt: a limit must not lose a lease.
+// tell the process) may have at a time, and how large a request may be. Zero
+// values mean the defaults. Renew, release, leave and adopt are exempt from
+// what is counted for a peer: a limit must not lose a lease.
 type Limits struct {
 	// Connections is 256 by default.
 	Connections int
-	// Leases that the sidecar holds for the peer: 10,000 by default.
+	// Leases that the sidecar holds for the peer: 10,000 by default. It is
+	// looked at when an acquire begins.
 	Leases int
 	// Waiters counts the acquires without an answer: 10,000 by default.
 	Waiters int
+	// Calls under way, streams among them: 20,000 by default.
+	Calls int
+	// Streams is how many gRPC calls one connection may have under way: 1,000
+	// by default. HTTP/2 makes a client wait that knows the limit, and resets
+	// the stream of one that does not.
+	Streams int
+	// Message is the size of a request without its headers, in bytes: 64 KiB
+	// by default. Headers is that of the headers: 16 KiB by default.
+	Message, Headers int
+	// Reason is the size of the reason of a force-release, in bytes: 512 by
+	// default.
+	Reason int
 }
 
 func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		field    *int
 		standard int
-	}{{&l.Connections, 256}, {&l.Leases, 10_000}, {&l.Waiters, 10_000}} {
+	}{
+		{&l.Connections, 256}, {&l.Leases, 10_000}, {&l.Waiters, 10_000}, {&l.Calls, 20_000}, {&l.Streams, 1000},
+		{&l.Message, 64 << 10}, {&l.Headers, 16 << 10}, {&l.Reason, 512},
+	} {
 		if *f.field <= 0 {
 			*f.field = f.standard
 		}
@@ -64,9 +81,9 @@ type peerKey struct {
 
 // quota is what one peer has.
 type quota struct {
-	limits          *Limits
-	connections     int // guarded by quotas.mu
-	leases, waiters atomic.Int64
+	limits                 *Limits
+	connections            int // guarded by quotas.mu
+	leases, waiters, calls atomic.Int64
 }
 
 // connect counts a connection. over: it is beyond the limit, and is to be told
@@ -111,3 +128,28 @@ func (q *quota) wait() error {
 
 // answered ends a wait.
 func (q *quota) answered() { q.waiters.Add(-1) }
+
+// call counts a call under way until hangUp, or refuses it.
+func (q *quota) call() error {
+	if q.calls.Add(1) > int64(q.limits.Calls) {
+		q.calls.Add(-1)
+		return q.tooManyCalls()
+	}
+	return nil
+}
+
+// hold counts a Hold stream until hangUp. A few are opened beyond the limit, so
+// that a lease can be adopted; over says that nothing else may be done there.
+func (q *quota) hold() (over bool, err error) {
+	n := q.calls.Add(1)
+	if n > int64(q.limits.Calls)+refusals {
+		q.calls.Add(-1)
+		return true, q.tooManyCalls()
+	}
+	return n > int64(q.limits.Calls), nil
+}
+
+// hangUp ends a call.
+func (q *quota) hangUp() { q.calls.Add(-1) }
+
+func (q *quota) tooManyCalls() error { return &limitError{"calls", q.limits.Calls} }

@@ -110,3 +110,48 @@ func TestStreamThatIsNotReadIsEnded(t *testing.T) {
 	}
 	t.Error("a million events were kept for a client that does not read")
 }
+
+// Leases and waiters are counted over HTTP as over gRPC, together.
+func TestLeasesAndWaitersOverHTTPAreLimited(t *testing.T) {
+	s := start(t, socket.Options{Limits: socket.Limits{Leases: 2, Waiters: 1}}, nil)
+	web := httpClient(t, s.path)
+	h := dial(t, s.path).hold(t)
+	h.acquire(&lockpb.AcquireRequest{LockId: "first", RequestId: "first"})
+	h.granted()
+	if _, _, event := holdLine(t, s.path, "first", "{}"); event["queued"] == nil {
+		t.Fatalf("it does not wait: %v", event)
+	}
+	limit := func(path string) string {
+		t.Helper()
+		code, e, _ := call(t, web, "POST", path, `{"wait":"0s"}`)
+		if code != 429 || reasonIn(t, e) != "LIMIT_EXCEEDED" {
+			t.Errorf("%s: %d %v", path, code, e)
+			return ""
+		}
+		details, _ := e["details"].([]any)
+		info, _ := details[0].(map[string]any)
+		metadata, _ := info["metadata"].(map[string]any)
+		name, _ := metadata["limit"].(string)
+		return name
+	}
+	for _, verb := range []string{":hold", ":acquire"} {
+		if got := limit("/locks/free" + verb); got != "waiters" {
+			t.Errorf("%s: the limit is %q, want waiters", verb, got)
+		}
+	}
+	h.acquire(&lockpb.AcquireRequest{LockId: "free"})
+	isLimit(t, status.FromProto(statusOf(h.next().GetError())).Err(), "waiters")
+	// The one that waits is granted, which makes two leases.
+	h.release(&lockpb.ReleaseRequest{LockId: "first", RequestId: "first"})
+	if r := h.next(); r.GetReleased() == nil {
+		t.Errorf("released: %v", r)
+	}
+	eventually(t, "it is granted", func() bool { return s.keeper.Held() == 1 && s.waiters(t, "first") == 0 })
+	h.acquire(&lockpb.AcquireRequest{LockId: "second"})
+	h.granted()
+	for _, verb := range []string{":hold", ":acquire"} {
+		if got := limit("/locks/free" + verb); got != "leases" {
+			t.Errorf("%s: the limit is %q, want leases", verb, got)
+		}
+	}
+}

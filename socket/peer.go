@@ -14,6 +14,10 @@ type Peer struct {
 	// UID and GID are those of the process when it connected; overflowID if
 	// they have no meaning in this user namespace.
 	UID, GID uint32
+	// Groups are its supplementary groups then, nil if the kernel does not tell.
+	Groups []uint32
+	// Socket is the path of the socket on which it connected.
+	Socket string
 }
 
 // overflowID is the kernel's "nobody": an id that cannot be expressed here.

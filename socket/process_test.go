@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +30,14 @@ func child(role string) int {
 		err = childGRPC(role == "linger")
 	case "http", "inherit":
 		err = childHTTP(role == "inherit")
+	case "connect":
+		var c net.Conn
+		if c, err = net.Dial("unix", os.Getenv("SOCKET_TEST_PATH")); err == nil {
+			_, err = io.WriteString(c, "GET /locks/a HTTP/1.1\r\nHost: x\r\n\r\n")
+			fmt.Println("granted")
+		}
+	case "greedy":
+		err = childGreedy()
 	case "idle":
 	default:
 		err = fmt.Errorf("no role %q", role)
@@ -102,7 +111,14 @@ func childHTTP(inherit bool) error {
 // spawn starts a child that holds the lock, and ends it with the test.
 func spawn(t *testing.T, s *sidecar, role string) *os.Process {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	return spawnAs(t, s, role, nil)
+}
+
+// spawnAs is spawn as another user.
+func spawnAs(t *testing.T, s *sidecar, role string, who *syscall.Credential) *os.Process {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe") // which another user may run, too
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	cmd.Env = append(os.Environ(), "SOCKET_TEST_ROLE="+role, "SOCKET_TEST_PATH="+s.path)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -125,6 +141,43 @@ func spawn(t *testing.T, s *sidecar, role string) *os.Process {
 		t.Fatalf("the child said %q, %v", line, err)
 	}
 	return cmd.Process
+}
+
+// A peer is who the kernel says, with all its groups.
+func TestPeersAreIdentified(t *testing.T) {
+	asked := make(chan socket.Peer, 1)
+	s := start(t, socket.Options{Authorize: func(c socket.Call) error {
+		asked <- c.Peer
+		return nil
+	}}, nil)
+	who := &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()), NoSetGroups: true} //nolint:gosec // ids
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 { // who else may be another
+		who = &syscall.Credential{Uid: 41001, Gid: 41002}
+		groups = groups[:0]
+		for i := range 100 {
+			groups = append(groups, 50_000+i)
+			who.Groups = append(who.Groups, uint32(50_000+i)) //nolint:gosec // an id
+		}
+		for path, mode := range map[string]os.FileMode{filepath.Dir(filepath.Dir(s.path)): 0o755, filepath.Dir(s.path): 0o755, s.path: 0o666} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p := spawnAs(t, s, "connect", who)
+	got := <-asked
+	if int(got.PID) != p.Pid || got.UID != who.Uid || got.GID != who.Gid || got.Socket != s.path || len(got.Groups) != len(groups) {
+		t.Fatalf("the peer is %+v, want pid %d, %+v, on %s", got, p.Pid, who, s.path)
+	}
+	for i, g := range groups {
+		if int(got.Groups[i]) != g {
+			t.Errorf("group %d is %d, want %d", i, got.Groups[i], g)
+		}
+	}
 }
 
 func send(t *testing.T, p *os.Process, sig syscall.Signal) {

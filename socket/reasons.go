@@ -74,6 +74,13 @@ var rows = []row{
 		Name: "DEADLOCK", Code: codes.Aborted, HTTP: http.StatusConflict,
 		Meaning: "waiting would have been a deadlock, and this request was chosen to break it",
 	}},
+	// Before the others of the way to the store: once an attempt may have been
+	// done, what a later one met does not change that.
+	{driver.ErrIndeterminate, Reason{
+		Name: "OUTCOME_UNKNOWN", Code: codes.Unknown, HTTP: http.StatusInternalServerError,
+		Meaning:  "it may have been done or not; repeat it under the same request_id. An acquire that is not repeated is undone",
+		Metadata: []string{"request_id", "backend"},
+	}},
 	{driver.ErrBreakerOpen, Reason{
 		Name: "BREAKER_OPEN", Code: codes.Unavailable, HTTP: http.StatusServiceUnavailable,
 		Meaning:  "the backend failed repeatedly and is given a pause; nothing was done",
@@ -99,11 +106,6 @@ var rows = []row{
 	{driver.ErrClosed, Reason{
 		Name: "DRAINING", Code: codes.Unavailable, HTTP: http.StatusServiceUnavailable,
 		Meaning: "the sidecar is stopping", Retry: time.Second,
-	}},
-	{driver.ErrIndeterminate, Reason{
-		Name: "OUTCOME_UNKNOWN", Code: codes.Unknown, HTTP: http.StatusInternalServerError,
-		Meaning:  "it may have been done or not; repeat it under the same request_id. An acquire that is not repeated is undone",
-		Metadata: []string{"request_id", "backend"},
 	}},
 	{driver.ErrAmbiguousHold, Reason{
 		Name: "INVALID_REQUEST_ID", Code: codes.InvalidArgument, HTTP: http.StatusBadRequest,

@@ -73,6 +73,8 @@ func TestDescribe(t *testing.T) {
 		{"breaker open", driver.ErrBreakerOpen, "BREAKER_OPEN", codes.Unavailable, map[string]string{"backend": "b"}, ""},
 		{"unavailable by a deadline", errors.Join(driver.ErrUnavailable, context.DeadlineExceeded), "BACKEND_UNAVAILABLE", codes.Unavailable, map[string]string{"backend": "b"}, ""},
 		{"indeterminate", &requestError{errors.Join(driver.ErrIndeterminate, secret), "r"}, "OUTCOME_UNKNOWN", codes.Unknown, map[string]string{"backend": "b", "request_id": "r"}, ""},
+		{"indeterminate, then unavailable", &requestError{errors.Join(driver.ErrIndeterminate, driver.ErrUnavailable), "r"}, "OUTCOME_UNKNOWN", codes.Unknown, map[string]string{"backend": "b", "request_id": "r"}, ""},
+		{"indeterminate, then refused by the breaker", &requestError{errors.Join(driver.ErrIndeterminate, driver.ErrBreakerOpen), "r"}, "OUTCOME_UNKNOWN", codes.Unknown, map[string]string{"backend": "b", "request_id": "r"}, ""},
 		{"invalid field", &backend.InvalidError{Field: "lock_id", Reason: "is empty", Limits: "bytes"}, "INVALID_LOCK_ID", codes.InvalidArgument, map[string]string{"limits": "bytes"}, "lock_id"},
 		{"unknown field", badRequest("wiat", "is no field", "fields"), "INVALID_REQUEST", codes.InvalidArgument, map[string]string{"limits": "fields"}, "wiat"},
 		{"invalid without a field", errors.Join(driver.ErrInvalid, secret), "INVALID_REQUEST", codes.InvalidArgument, nil, ""},

@@ -28,10 +28,9 @@ type Options struct {
 	// Ready says of each backend, by name, whether it serves. It must be
 	// cheap. nil means that Locks serves.
 	Ready func() map[string]bool
-	// Authorize refuses a call by an error, which is logged and not told; the
-	// method is the full one of gRPC, also for HTTP. nil allows everything: the
-	// socket's mode is the boundary.
-	Authorize func(p Peer, method string) error
+	// Authorize refuses a call by an error, which is logged and not told. It
+	// must be cheap. nil allows everything: the socket's mode is the boundary.
+	Authorize func(Call) error
 	// Clock counts valid-until; it must be the store's. nil means
 	// driver.BootClock.
 	Clock  driver.Clock
@@ -47,6 +46,7 @@ type Server struct {
 	log      limitedLog
 	quotas   quotas
 	mourning mourning
+	pages    pages
 	deaths   *deaths
 
 	grpc      *grpc.Server
@@ -87,6 +87,9 @@ func newServer(o Options, p pulse) *Server {
 		listeners: make(map[net.Listener]struct{}), unsniffed: make(map[*conn]struct{}),
 	}
 	s.log.logf = o.Logf
+	if o.Authorize != nil {
+		s.pages = newPages()
+	}
 	s.quotas = quotas{limits: o.Limits.withDefaults(), peers: make(map[peerKey]*quota)}
 	s.drain, s.stopping = context.WithCancelCause(context.Background())
 	s.grpc = s.newGRPC()
@@ -109,7 +112,7 @@ func (s *Server) Serve(l net.Listener) error {
 		case err == nil:
 			pause = 0
 			s.accepting.Add(1)
-			go s.admit(c)
+			go s.admit(c, l.Addr().String())
 		case s.drain.Err() != nil:
 			return ErrServerClosed
 		case acceptAgain(err):
@@ -149,9 +152,10 @@ func (s *Server) begin(l net.Listener) error {
 
 // admit identifies the peer of a connection, counts it, finds out its protocol
 // and hands it over.
-func (s *Server) admit(raw net.Conn) {
+func (s *Server) admit(raw net.Conn, path string) {
 	defer s.accepting.Done()
 	peer, pidfd := identify(raw)
+	peer.Socket = path
 	var l *life
 	if pidfd >= 0 {
 		l = s.deaths.watch(pidfd)
@@ -165,13 +169,17 @@ func (s *Server) admit(raw net.Conn) {
 	c := &conn{Conn: raw, peer: peer, quota: mine, life: l, refused: over, closed: func() { s.quotas.disconnect(peer) }}
 	if over {
 		s.log.printf("pid %d of uid %d has more than %d connections", peer.PID, peer.UID, s.quotas.limits.Connections)
-		s.mourning.after(refusalTime, func() { _ = c.Close() })
+		s.mourning.after(refusalTime, func() {
+			if !c.kept.Load() {
+				_ = c.Close()
+			}
+		})
 	}
 	if !s.enter(c) {
 		_ = c.Close()
 		return
 	}
-	http2, err := c.sniff()
+	http2, err := c.sniff(s.pulse.timeout)
 	s.leave(c)
 	to := s.httpConns
 	if http2 {

@@ -123,24 +123,33 @@ func (s *Server) get(ctx context.Context, in *lockpb.GetRequest) (*lockpb.Lock, 
 	return lockMessage(l, s.o.Locks.Name()), nil
 }
 
-func (s *Server) list(ctx context.Context, in *lockpb.ListRequest) (*lockpb.ListResponse, error) {
+// list shows what the peer may inspect of a page of the store: a page may be
+// short, or empty, and have a next one.
+func (s *Server) list(ctx context.Context, c *conn, in *lockpb.ListRequest) (*lockpb.ListResponse, error) {
+	token, err := s.pages.open(in.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
 	page, err := s.o.Locks.List(ctx, &driver.ListRequest{
 		Prefix: in.GetPrefix(), Contended: in.GetContended(),
 		// A greater one is out of range anyway, and must not become negative.
-		PageSize: int(min(in.GetPageSize(), 1<<16)), PageToken: in.GetPageToken(),
+		PageSize: int(min(in.GetPageSize(), 1<<16)), PageToken: token,
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := &lockpb.ListResponse{NextPageToken: page.NextPageToken}
+	out := &lockpb.ListResponse{NextPageToken: s.pages.seal(page.NextPageToken)}
 	for i := range page.Locks {
+		if s.ask(c, lockpb.AdminService_List_FullMethodName, VerbInspect, page.Locks[i].LockID) != nil {
+			continue
+		}
 		out.Locks = append(out.Locks, lockMessage(&page.Locks[i], s.o.Locks.Name()))
 	}
 	return out, nil
 }
 
 func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceReleaseRequest) (*lockpb.ForceReleaseResponse, error) {
-	if err := checkReason(in.GetReason()); err != nil {
+	if err := checkReason(in.GetReason(), s.quotas.limits.Reason); err != nil {
 		return nil, err
 	}
 	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{

@@ -7,17 +7,15 @@ import (
 	"time"
 )
 
-// sniffTimeout bounds how long a connection may say nothing at first.
-const sniffTimeout = 10 * time.Second
-
 // preface begins every HTTP/2 connection of a client that does not ask first
 // (RFC 9113, 3.4), and no HTTP/1.1 request.
 const preface = "PRI * HTTP/2.0"
 
 // sniff reads until it is certain whether the connection speaks HTTP/2, and
-// keeps what it read for the first reads.
-func (c *conn) sniff() (http2 bool, err error) {
-	if err := c.SetReadDeadline(time.Now().Add(sniffTimeout)); err != nil {
+// keeps what it read for the first reads. A connection that says nothing at
+// first is given up after the timeout.
+func (c *conn) sniff(timeout time.Duration) (http2 bool, err error) {
+	if err := c.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return false, err
 	}
 	buf := make([]byte, 0, len(preface))

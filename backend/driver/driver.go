@@ -26,7 +26,8 @@ type Driver interface {
 	//  4. if OwnerID holds the lock: adds the hold when the request is
 	//     Reentrant, has the lease's Key and the lease's mode and the lease is
 	//     not revoked (same token, the later of both expiries, the longer
-	//     TTL); else fails with a [HeldError] that says BySelf;
+	//     TTL); else fails with a [HeldError] that says BySelf. Either way the
+	//     request's place, if it has one, is dropped: it would be a dead one;
 	//  5. grants when no holder conflicts and no living waiter stands before
 	//     the request in order; the token is [NextToken];
 	//  6. else, if Enqueue: keeps or makes the request's place, moves its

@@ -53,6 +53,7 @@ func (d *Driver) attempt(r *record, at moment, req *driver.AcquireRequest) (*dri
 			w = d.place(r, at, req)
 		}
 		w.deadline, w.to = at.now.Add(req.PlaceTTL), d
+		r.firstDeath = min(r.firstDeath, w.deadline)
 		return d.queued(r, w, at, req), nil
 	}
 	if w != nil {
@@ -77,8 +78,14 @@ func (d *Driver) repeat(r *record, h *holder, at moment, req *driver.AcquireRequ
 	return &driver.AcquireResult{Lease: h.lease(r.id, at)}, nil
 }
 
-// reenter adds a hold to the owner's own lease, or says that it holds it.
+// reenter adds a hold to the owner's own lease, or says that it holds it. A
+// place that the request took before is of no use any more: left standing, it
+// would keep others waiting until it ran out.
 func (d *Driver) reenter(r *record, h *holder, at moment, req *driver.AcquireRequest, ttl time.Duration) (*driver.AcquireResult, error) {
+	if w := r.byRequest[req.RequestID]; w != nil {
+		r.dequeue(w)
+		r.wake()
+	}
 	if !req.Reentrant || h.key != req.Key || h.shared != req.Shared || h.revoked {
 		public := h.public(at)
 		return nil, &driver.HeldError{Holder: &public, QueueLength: len(r.waiters), BySelf: true, OtherMode: h.shared != req.Shared}

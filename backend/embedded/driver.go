@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -20,8 +19,10 @@ var (
 // Driver is one opener of a Memory. It gets the hints of its own waiters and
 // leases only.
 type Driver struct {
-	m      *Memory
-	closed atomic.Bool
+	m *Memory
+	// ended is closed by the first Close.
+	ended chan struct{}
+	once  sync.Once
 
 	mu   sync.Mutex
 	sink func(driver.Hint)
@@ -63,10 +64,12 @@ func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, erro
 }
 
 func (d *Driver) check(ctx context.Context) error {
-	if d.closed.Load() {
+	select {
+	case <-d.ended:
 		return driver.ErrClosed
+	default:
+		return ctx.Err()
 	}
-	return ctx.Err()
 }
 
 // AcquireAsync completes before it returns.
@@ -79,15 +82,19 @@ func (d *Driver) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, d
 	done(d.Release(ctx, req))
 }
 
-// Watch delivers hints until ctx ends.
+// Watch delivers hints until ctx ends or the driver is closed.
 func (d *Driver) Watch(ctx context.Context, sink func(driver.Hint)) error {
 	if err := d.check(ctx); err != nil {
 		return err
 	}
 	d.setSink(sink)
 	defer d.setSink(nil)
-	<-ctx.Done()
-	return ctx.Err()
+	select {
+	case <-d.ended:
+		return driver.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (d *Driver) setSink(sink func(driver.Hint)) {
@@ -96,12 +103,13 @@ func (d *Driver) setSink(sink func(driver.Hint)) {
 	d.sink = sink
 }
 
+// hint calls the sink under the mutex, so that no call comes after Watch has
+// returned.
 func (d *Driver) hint(h driver.Hint) {
 	d.mu.Lock()
-	sink := d.sink
-	d.mu.Unlock()
-	if sink != nil {
-		sink(h)
+	defer d.mu.Unlock()
+	if d.sink != nil {
+		d.sink(h)
 	}
 }
 
@@ -119,6 +127,6 @@ func (d *Driver) Capabilities() driver.Capabilities {
 
 // Close ends this opener.
 func (d *Driver) Close() error {
-	d.closed.Store(true)
+	d.once.Do(func() { close(d.ended) })
 	return nil
 }

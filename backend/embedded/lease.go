@@ -82,7 +82,7 @@ func (d *Driver) Release(ctx context.Context, req *driver.ReleaseRequest) (res *
 	d.m.update(req.LockID, func(r *record, _ moment) {
 		h, e, lost := r.find(req.LeaseRef)
 		switch {
-		case e != nil && e.cause == driver.CauseReleased:
+		case e != nil && (e.cause == driver.CauseReleased || r.released(req)):
 			res = &driver.ReleaseResult{} // repeated
 		case lost != nil:
 			err = lost
@@ -100,6 +100,12 @@ func (d *Driver) Release(ctx context.Context, req *driver.ReleaseRequest) (res *
 		}
 	})
 	return res, err
+}
+
+// released says whether the hold was released before its lease ended otherwise.
+func (r *record) released(req *driver.ReleaseRequest) bool {
+	e, ok := r.endOf(func(e end) bool { return e.request == req.RequestID && e.token == req.Token && e.key == req.Key })
+	return ok && e.cause == driver.CauseReleased
 }
 
 // dropHold ends a hold, and the lease with its last one; it returns the number

@@ -52,7 +52,7 @@ type Memory struct {
 type shard struct {
 	mu    sync.Mutex
 	locks map[string]*record
-	// idle lists the records of free locks, the longest idle first.
+	// idle lists the records of free locks; the first is looked at next.
 	idle list.List
 }
 
@@ -87,7 +87,7 @@ func NewMemory(o Options) (*Memory, error) {
 }
 
 // Open returns a driver on the memory. Closing it leaves the memory as it is.
-func (m *Memory) Open() *Driver { return &Driver{m: m} }
+func (m *Memory) Open() *Driver { return &Driver{m: m, ended: make(chan struct{})} }
 
 // Wipe forgets everything, as a store that lost its data does.
 func (m *Memory) Wipe() {
@@ -144,8 +144,9 @@ func (m *Memory) view(lockID string, f func(r *record, at moment)) {
 }
 
 // settle files the record as idle or busy, and collects a few idle ones whose
-// retention has passed. The retention counts from the token too, so that a
-// token made by a clock that ran ahead outlives the step back.
+// retention has passed. The retention counts from the latest call, so that what
+// it wrote (an end, a tombstone) is kept as long, and from the token too, so that
+// a token made by a clock that ran ahead outlives the step back.
 func (s *shard) settle(r *record, at moment, retention time.Duration) {
 	switch busy := len(r.holders) > 0 || len(r.waiters) > 0; {
 	case !busy && r.last == 0 && len(r.ends) == 0:
@@ -153,25 +154,44 @@ func (s *shard) settle(r *record, at moment, retention time.Duration) {
 	case busy && r.idle != nil:
 		s.idle.Remove(r.idle)
 		r.idle = nil
-	case !busy && r.idle == nil:
+	case !busy:
 		from := at.wall
 		if t := time.UnixMicro(r.last); t.After(from) {
 			from = t
 		}
 		r.keepUntil = from.Add(retention)
-		r.idle = s.idle.PushBack(r)
+		if r.idle == nil {
+			r.idle = s.idle.PushBack(r)
+		}
 	}
-	for range sweep {
+	s.collect(at, sweep)
+}
+
+// collect looks at n idle records, each time at others, and drops those whose
+// retention has passed.
+func (s *shard) collect(at moment, n int) {
+	for range n {
 		e := s.idle.Front()
 		if e == nil {
 			return
 		}
-		oldest := e.Value.(*record)
-		if at.wall.Before(oldest.keepUntil) {
+		r := e.Value.(*record)
+		if at.wall.Before(r.keepUntil) {
 			s.idle.MoveToBack(e)
 			continue
 		}
 		s.idle.Remove(e)
-		delete(s.locks, oldest.id)
+		delete(s.locks, r.id)
+	}
+}
+
+// Collect drops at once every record of a free lock whose retention has passed.
+// Nobody has to call it: each call on a lock collects a few.
+func (m *Memory) Collect() {
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		s.collect(m.moment(), s.idle.Len())
+		s.mu.Unlock()
 	}
 }

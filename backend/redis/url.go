@@ -45,7 +45,7 @@ func duration(into *time.Duration, v string) error {
 }
 
 func secret(into *string, file string) error {
-	raw, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	raw, err := os.ReadFile(file)
 	*into = strings.TrimRight(string(raw), "\r\n")
 	return err
 }

@@ -29,7 +29,7 @@ func newConformance() *cobra.Command {
 	f.StringVar(&endpoint, "endpoint", "", "the socket of a running sidecar, unix:///path")
 	f.StringVarP(&output, "output", "o", "table", "table, json or junit")
 	f.StringVar(&filter, "run", "", "only cases whose names match this regular expression")
-	f.Uint64Var(&o.Seed, "seed", 0, "names the run's locks (default: drawn)")
+	f.Uint64Var(&o.Seed, "seed", 0, "decides the randomised histories (default: drawn)")
 	f.IntVar(&o.Parallel, "parallel", 0, "cases at a time (default 8)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if (backendURL == "") == (endpoint == "") {

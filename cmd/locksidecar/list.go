@@ -81,16 +81,16 @@ func printLocks(w io.Writer, p paint, all *lockpb.ListResponse) error {
 func watchList(ctx context.Context, cl *client.Client, req *lockpb.ListRequest, w io.Writer, output string) error {
 	t := time.NewTicker(listEvery)
 	defer t.Stop()
-	clear := output == "table" && onScreen(w)
+	redraw := output == "table" && onScreen(w)
 	var last *lockpb.ListResponse
 	for {
 		all, err := list(ctx, cl, req)
 		if err != nil {
 			return err
 		}
-		if clear || last == nil || !proto.Equal(lasting(all), last) {
+		if redraw || last == nil || !proto.Equal(lasting(all), last) {
 			last = lasting(all)
-			if err := show(w, all, output, clear); err != nil {
+			if err := show(w, all, output, redraw); err != nil {
 				return err
 			}
 		}
@@ -102,7 +102,7 @@ func watchList(ctx context.Context, cl *client.Client, req *lockpb.ListRequest, 
 	}
 }
 
-func show(w io.Writer, all *lockpb.ListResponse, output string, clear bool) error {
+func show(w io.Writer, all *lockpb.ListResponse, output string, redraw bool) error {
 	var b strings.Builder
 	if output == "json" {
 		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(all)
@@ -111,13 +111,13 @@ func show(w io.Writer, all *lockpb.ListResponse, output string, clear bool) erro
 		}
 		_, _ = fmt.Fprintln(&b, string(raw))
 	} else {
-		if clear {
+		if redraw {
 			b.WriteString("\x1b[H\x1b[2J")
 		}
 		if err := printLocks(&b, painted(w), all); err != nil {
 			return err
 		}
-		if !clear {
+		if !redraw {
 			b.WriteString("\n")
 		}
 	}

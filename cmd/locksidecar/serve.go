@@ -57,16 +57,15 @@ func newServe() *cobra.Command {
 	c := &cobra.Command{
 		Use: "serve", Short: "Serve locks of a backend on a Unix socket", Args: exactly(),
 		Long: "Serve locks of a backend on a Unix socket, until SIGTERM or SIGINT.\n\n" +
-			"Flags win over the environment: LOCKSIDECAR_BACKEND, LOCKSIDECAR_SOCKET, LOCKSIDECAR_METRICS.",
+			"Flags win over the environment: LOCKSIDECAR_BACKEND, LOCKSIDECAR_SOCKET, LOCKSIDECAR_METRICS,\n" +
+			"LOCKSIDECAR_POLICY.",
 		Example: "  locksidecar serve --backend redis://127.0.0.1:6379",
 	}
 	f := c.Flags()
 	f.StringVar(&o.Backend, "backend", "", "backend URL: redis://host:port, rediss://, redis+unix:///path or embedded:")
 	f.StringVar(&o.Socket, "socket", "", "path of the socket (default "+client.ServePath+")")
 	f.StringVar(&o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
-	f.IntVar(&o.Limits.Connections, "limit-connections", 0, "connections of one peer (default 256)")
-	f.IntVar(&o.Limits.Leases, "limit-leases", 0, "leases held for one peer (default 10000)")
-	f.IntVar(&o.Limits.Waiters, "limit-waiters", 0, "unanswered acquires of one peer (default 10000)")
+	loadAccess := accessFlags(c, &o)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		o.Backend = fallback(o.Backend, "LOCKSIDECAR_BACKEND")
 		o.Metrics = fallback(o.Metrics, "LOCKSIDECAR_METRICS")
@@ -75,6 +74,9 @@ func newServe() *cobra.Command {
 		}
 		if o.Backend == "" {
 			return usage("no backend configured: use --backend or LOCKSIDECAR_BACKEND; to try it: locksidecar dev")
+		}
+		if err := loadAccess(); err != nil {
+			return err
 		}
 		o.Build, o.Logf = build(), logger(c.ErrOrStderr())
 		o.Listening = func() { o.Logf("listening at %s", o.Socket) }

@@ -118,7 +118,7 @@ func (d *Driver) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver
 		sent := driver.BootClock.Now()
 		l, err := d.locks.Acquire(ctx, req)
 		if err != nil {
-			return nil, toSentinel(err)
+			return nil, d.sentinel(err)
 		}
 		return d.granted(r, l, sent), nil
 	}
@@ -140,7 +140,7 @@ func (d *Driver) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver
 		case <-c.done:
 			d.forget(r.RequestID)
 			if c.err != nil {
-				return nil, toSentinel(c.err)
+				return nil, d.sentinel(c.err)
 			}
 			return d.granted(r, c.lease, c.sent), nil
 		default:
@@ -211,7 +211,7 @@ func (d *Driver) Renew(ctx context.Context, r *driver.RenewRequest) (*driver.Lea
 	sent := driver.BootClock.Now()
 	l, err := d.locks.Renew(ctx, &lockpb.RenewRequest{LockId: r.LockID, LeaseId: d.leaseID(r.Key), FencingToken: r.Token, Ttl: durationpb.New(r.TTL)})
 	if err != nil {
-		return nil, toSentinel(err)
+		return nil, d.sentinel(err)
 	}
 	out := lease(l, sent)
 	// The margin of valid-until is the sidecar's: the store gave this much.
@@ -226,7 +226,7 @@ func (d *Driver) Release(ctx context.Context, r *driver.ReleaseRequest) (*driver
 	}
 	res, err := d.locks.Release(ctx, &lockpb.ReleaseRequest{LockId: r.LockID, LeaseId: d.leaseID(r.Key), FencingToken: r.Token, RequestId: r.RequestID})
 	if err != nil {
-		return nil, toSentinel(err)
+		return nil, d.sentinel(err)
 	}
 	return &driver.ReleaseResult{HoldCount: int(res.GetHoldCount())}, nil
 }
@@ -241,7 +241,7 @@ func (d *Driver) Leave(ctx context.Context, r *driver.LeaveRequest) error {
 		<-c.done
 	}
 	_, err := d.locks.Release(ctx, &lockpb.ReleaseRequest{LockId: r.LockID, RequestId: r.RequestID})
-	return toSentinel(err)
+	return d.sentinel(err)
 }
 
 // Adopt needs a stream, and shows no attach number: not supported.
@@ -261,7 +261,7 @@ func (d *Driver) Revoke(ctx context.Context, r *driver.EvictRequest) (*driver.Ho
 	}
 	res, err := d.admin.ForceRelease(ctx, &lockpb.ForceReleaseRequest{LockId: r.LockID, FencingToken: r.Token, Reason: "conformance"})
 	if err != nil {
-		return nil, toSentinel(err)
+		return nil, d.sentinel(err)
 	}
 	h := holder(res.GetHolder())
 	return &h, nil
@@ -274,7 +274,7 @@ func (d *Driver) Inspect(ctx context.Context, lockID string) (*driver.Lock, erro
 	}
 	l, err := d.locks.Get(ctx, &lockpb.GetRequest{LockId: lockID})
 	if err != nil {
-		return nil, toSentinel(err)
+		return nil, d.sentinel(err)
 	}
 	out := lock(l)
 	return &out, nil
@@ -287,7 +287,7 @@ func (d *Driver) List(ctx context.Context, r *driver.ListRequest) (*driver.ListP
 	}
 	res, err := d.admin.List(ctx, &lockpb.ListRequest{Prefix: r.Prefix, Contended: r.Contended, PageSize: uint32(r.PageSize), PageToken: r.PageToken}) //nolint:gosec // a page's size
 	if err != nil {
-		return nil, toSentinel(err)
+		return nil, d.sentinel(err)
 	}
 	page := &driver.ListPage{NextPageToken: res.GetNextPageToken()}
 	for _, l := range res.GetLocks() {
@@ -323,7 +323,7 @@ func (d *Driver) Ping(ctx context.Context) error {
 	if err == nil && !s.GetBackends()[0].GetServing() {
 		return fmt.Errorf("%w: %s", driver.ErrUnavailable, s.GetBackends()[0].GetReason())
 	}
-	return toSentinel(err)
+	return d.sentinel(err)
 }
 
 // Capabilities are those that the sidecar tells.
@@ -341,6 +341,15 @@ func (d *Driver) Close() error {
 	d.stop()
 	d.calls.Wait()
 	return d.conn.Close()
+}
+
+// sentinel is the driver's error for an answer of the API, or for a call that
+// Close cut off.
+func (d *Driver) sentinel(err error) error {
+	if status.Code(err) == codes.Canceled && d.check(context.Background()) != nil {
+		return driver.ErrClosed
+	}
+	return toSentinel(err)
 }
 
 // toSentinel is the driver's error for an answer of the API.

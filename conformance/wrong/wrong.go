@@ -16,8 +16,9 @@ import (
 type Driver struct {
 	// Name says what is wrong.
 	Name string
-	// Case is the conformance case that fails.
-	Case string
+	// Case is the conformance case that fails, and Says what a line of its log
+	// matches, so that it is seen to fail for the fault.
+	Case, Says string
 	// Wrap returns what makes right drivers of one store wrong together.
 	Wrap func() func(driver.Driver) driver.Driver
 }
@@ -28,24 +29,39 @@ func Drivers() []Driver {
 		return func() func(driver.Driver) driver.Driver { return w }
 	}
 	return []Driver{
-		{"token reused after a release", "Fencing/TokenRisesAfterRelease", func() func(driver.Driver) driver.Driver {
+		{"token reused after a release", "Fencing/TokenRisesAfterRelease", `token \d+ after \d+`, func() func(driver.Driver) driver.Driver {
 			first := &firstTokens{tokens: make(map[string]int64)}
 			return func(d driver.Driver) driver.Driver { return &reusesToken{d, first} }
 		}},
-		{"token through a float", "Fencing/FloorIsKeptExactly", each(func(d driver.Driver) driver.Driver { return floatToken{d} })},
-		{"lease expires early", "Expiry/NeverEarly", each(func(d driver.Driver) driver.Driver { return early{d} })},
-		{"renew creates", "Expiry/RenewDoesNotRevive", each(func(d driver.Driver) driver.Driver { return &reviver{Driver: d} })},
-		{"anybody releases", "Identity/OnlyTheKeyProvesTheLease", each(func(d driver.Driver) driver.Driver { return foreignRelease{d} })},
-		{"newcomers barge", "Waiting/NoBarging", each(func(d driver.Driver) driver.Driver { return barging{d} })},
-		{"dead waiters block", "Waiting/DeadWaitersArePassedOverInOneStep", each(func(d driver.Driver) driver.Driver { return immortal{d} })},
-		{"a repeated acquire counts twice", "Idempotence/RepeatedAcquireIsOneHold", each(func(d driver.Driver) driver.Driver { return &doubleCount{Driver: d} })},
-		{"priority starves", "Waiting/PriorityOvertakesABoundedNumber", each(func(d driver.Driver) driver.Driver { return strong{d} })},
-		{"a late release frees the next holder", "Expiry/LateReleaseFreesNobodyElse", each(func(d driver.Driver) driver.Driver { return lateRelease{d} })},
-		{"readers ignore a waiting writer", "Modes/WaitingWriterStopsLaterReaders", each(func(d driver.Driver) driver.Driver { return eagerReader{d} })},
-		{"expiries are reported twice", "Admin/AnExpiryIsReportedOnce", func() func(driver.Driver) driver.Driver {
+		{"token through a float", "Fencing/FloorIsKeptExactly", `with the floor`, each(func(d driver.Driver) driver.Driver { return floatToken{d} })},
+		{"lease expires early", "Expiry/NeverEarly", `granted .* early`, each(func(d driver.Driver) driver.Driver { return early{d} })},
+		{"renew creates", "Expiry/RenewDoesNotRevive", `the renewal made`, each(func(d driver.Driver) driver.Driver { return &reviver{Driver: d} })},
+		{"anybody releases", "Identity/OnlyTheKeyProvesTheLease", `not the owner`, each(func(d driver.Driver) driver.Driver { return foreignRelease{d} })},
+		{"newcomers barge", "Waiting/NoBarging", `barger: .*want it refused`, each(func(d driver.Driver) driver.Driver { return barging{d} })},
+		{"dead waiters block", "Waiting/DeadWaitersArePassedOverInOneStep", `want the grant in one step`, each(func(d driver.Driver) driver.Driver { return immortal{d} })},
+		{"a repeated acquire counts twice", "Idempotence/RepeatedAcquireIsOneHold", `want one hold`, each(func(d driver.Driver) driver.Driver { return &doubleCount{Driver: d} })},
+		{"priority starves", "Waiting/PriorityOvertakesABoundedNumber", `priority 1 overtook`, each(func(d driver.Driver) driver.Driver { return strong{d} })},
+		{"a late release frees the next holder", "Expiry/LateReleaseFreesNobodyElse", `want the next holder`, each(func(d driver.Driver) driver.Driver { return lateRelease{d} })},
+		{"readers ignore a waiting writer", "Modes/WaitingWriterStopsLaterReaders", `late was granted`, each(func(d driver.Driver) driver.Driver { return eagerReader{d} })},
+		{"expiries are reported twice", "Admin/AnExpiryIsReportedOnce", `reported [2-9]`, func() func(driver.Driver) driver.Driver {
 			seen := &sync.Map{}
 			return func(d driver.Driver) driver.Driver { return twice{d, seen} }
 		}},
+		{"tokens count from one in every new record", "Fencing/TokenRisesAfterAWipe", `token 1 after 1`, each(func(d driver.Driver) driver.Driver { return counts{d} })},
+		{"tokens count from one after a collection", "Fencing/TokenRisesAfterCollection", `token 1 after 1`, each(func(d driver.Driver) driver.Driver { return counts{d} })},
+		{"a vanished lease is renewed", "Expiry/DeletedRecordIsLost", `error <nil>, want "lease is lost"`, each(func(d driver.Driver) driver.Driver { return optimist{d} })},
+		{"a late retry is granted anew", "Expiry/LateRetryIsRefused", `error <nil>, want the lease lost`, each(func(d driver.Driver) driver.Driver { return anew{d} })},
+		{"a dead waiter's place stands", "Waiting/DiedInTheQueueIsNotGranted", `want only the living waiter`, each(func(d driver.Driver) driver.Driver { return immortal{d} })},
+		{"adopt fences nobody", "Identity/AdoptFencesTheOlderAttachment", `want token \d+ and a higher attach number`, each(func(d driver.Driver) driver.Driver { return adoptsByRenewal{d} })},
+		{"secrets are shown", "Identity/SecretsAreNotShown", `the request id is shown`, func() func(driver.Driver) driver.Driver {
+			requests := &sync.Map{}
+			return func(d driver.Driver) driver.Driver { return talker{d, requests} }
+		}},
+		{"pages overlap", "Admin/ListPagesWithoutLossOrRepeat", `was listed 2 times`, each(func(d driver.Driver) driver.Driver { return &overlapping{Driver: d} })},
+		{"a closed driver goes on", "Race/ClosedDriverRefuses", `want "backend is closed"`, each(func(d driver.Driver) driver.Driver { return undying{d} })},
+		{"a goroutine outlives Close", "Race/CloseLeavesNoGoroutine", `a goroutine is left after Close`, each(func(d driver.Driver) driver.Driver { return leaking{d} })},
+		{"now and then a Leave does nothing", "Histories/RandomOnesMatchTheModel", `seed \d+, history \d+`, each(func(d driver.Driver) driver.Driver { return &forgetful{Driver: d} })},
+		{"two exclusive holders are shown", "Exclusion/FreeLockIsGrantedAtOnce", `2 holders, of which .* is exclusive`, each(func(d driver.Driver) driver.Driver { return crowded{d} })},
 	}
 }
 

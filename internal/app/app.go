@@ -27,6 +27,8 @@ import (
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/breaker"
 	"github.com/locksidecar/locksidecar/internal/metrics"
+	"github.com/locksidecar/locksidecar/internal/policy"
+	"github.com/locksidecar/locksidecar/internal/sdnotify"
 	"github.com/locksidecar/locksidecar/renew"
 	"github.com/locksidecar/locksidecar/socket"
 )
@@ -49,10 +51,16 @@ type Options struct {
 	Mode   fs.FileMode
 	// Metrics is the address of the metrics' listener; empty means none.
 	Metrics string
-	// Limits bound each peer.
+	// Limits bound each peer, Sizes the fields of its requests.
 	Limits socket.Limits
+	Sizes  backend.Limits
+	// Policy says who may do what; nil means that the socket's mode does.
+	Policy *policy.Policy
 	// Build describes the binary.
 	Build Build
+	// Notifier tells the service manager that the daemon is ready, alive and
+	// stopping; nil means that there is none.
+	Notifier *sdnotify.Notifier
 	// Listening is called once the socket answers; nil is allowed.
 	Listening func()
 	// Logf takes lines for the operator.
@@ -94,11 +102,12 @@ func Run(ctx context.Context, o Options) error {
 	d.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(name, from, to string) {
 		o.Logf("circuit breaker of %ss: %s, was %s", name, to, from)
 	}})
-	d.store = backend.New(d.breaker, backend.Options{Observer: d.metrics, Logf: o.Logf})
+	d.store = backend.New(d.breaker, backend.Options{Observer: d.metrics, Limits: o.Sizes, Logf: o.Logf})
 	d.keeper = renew.New(d.store, renew.Options{Observer: d.metrics, Logf: o.Logf})
 	d.server = socket.New(socket.Options{
 		Locks: d.store, Sessions: d.keeper, Status: d.status, Limits: o.Limits, Logf: o.Logf,
-		Ready: func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
+		Authorize: authorize(o.Policy),
+		Ready:     func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
 	})
 	err = d.serve(ctx)
 	return errors.Join(err, d.close())
@@ -120,6 +129,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 		d.o.Logf("metrics at http://%s/metrics", l.Addr())
 		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
+	}
+	if d.o.Notifier != nil {
+		parts = append(parts, d.notify)
 	}
 	ended := make(chan error, len(parts)+1)
 	go func() {
@@ -144,6 +156,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	cancel(first)
 	d.draining.Store(true)
+	d.tell(sdnotify.Stopping)
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer stop()
 	err = d.server.Shutdown(drain)

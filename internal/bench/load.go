@@ -170,16 +170,19 @@ func hold(ctx context.Context, c lockpb.LockServiceClient, n int) (release func(
 		cancel()
 		return nil, err
 	}
-	lost := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		for {
 			if _, err := s.Recv(); err != nil {
-				lost <- err
 				return
 			}
 		}
 	}()
-	return func() { cancel(); <-lost }, nil
+	return func() {
+		cancel()
+		<-ended
+	}, nil
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -152,7 +152,7 @@ func drained(ctx context.Context, c lockpb.LockServiceClient, n int) error {
 func start(ctx context.Context, path string, command func(path string) *exec.Cmd) (lockpb.LockServiceClient, func(), error) {
 	cmd := command(path)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})
 	if err := cmd.Start(); err != nil {
 		return nil, nil, err
 	}

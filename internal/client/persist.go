@@ -53,7 +53,7 @@ func Persist(ctx context.Context, req *lockpb.AcquireRequest, attempt Attempt) e
 		if queued {
 			progress, tries = now, 0
 		}
-		pause := time.Duration(rand.Int64N(int64(min(longestPause, firstPause<<min(tries, 10))))) //nolint:gosec // jitter
+		pause := time.Duration(rand.Int64N(int64(min(longestPause, firstPause<<min(tries, 10)))))
 		tries++
 		next := now.Add(pause)
 		if !until.IsZero() && next.After(until) || !quarantined(err) && next.Sub(progress) > Patience {

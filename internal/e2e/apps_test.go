@@ -46,7 +46,7 @@ func startApp(t *testing.T, language, endpoint string, args ...string) *app {
 	argv = append(argv, "--endpoint", endpoint)
 	argv = append(argv, args...)
 	a := &app{Cmd: exec.Command(argv[0], argv[1:]...), events: make(chan event, 1024)}
-	a.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	a.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})
 	stdin, err := a.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func (a *app) expect(t *testing.T, kind string) event {
 // finish waits for the end of a program that ends by itself.
 func (a *app) finish(t *testing.T) {
 	t.Helper()
-	for range a.events { //nolint:revive // drained so that the program can write
+	for range a.events { // drained so that the program can write
 	}
 	if err := a.Wait(); err != nil {
 		t.Fatalf("the program failed: %v", err)

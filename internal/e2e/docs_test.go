@@ -50,7 +50,7 @@ func snippets(t *testing.T, file string) []snippet {
 
 // Every shell block of the documents runs, as it stands, against a real daemon.
 func TestSnippetsOfTheDocumentsRun(t *testing.T) {
-	for _, file := range []string{"README.md", "docs/api.md", "docs/cli.md", "docs/guarantees.md", "CONTRIBUTING.md", "SECURITY.md", "conformance/README.md"} {
+	for _, file := range []string{"README.md", "docs/api.md", "docs/cli.md", "docs/guarantees.md", "docs/metrics.md", "docs/access.md", "docs/host.md", "CONTRIBUTING.md", "SECURITY.md", "conformance/README.md"} {
 		if _, err := os.Stat(filepath.Join(root, file)); err != nil && strings.HasPrefix(file, "conformance") {
 			continue // the suite documents itself in its package
 		}
@@ -75,7 +75,7 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 		"PATH="+filepath.Dir(testenv.Binary(t))+":"+testenv.ToolsDir(t)+":"+os.Getenv("PATH"),
 	)
 	redis := testenv.StartRedisT(t)
-	testenv.Daemon(t, "dev", "--admin=", "--socket", filepath.Join(runtime, "locksidecar", "api.sock"))
+	testenv.Daemon(t, "dev", "--socket", filepath.Join(runtime, "locksidecar", "api.sock"))
 
 	return func(t *testing.T, s snippet) {
 		t.Helper()
@@ -144,5 +144,5 @@ func serves(t *testing.T, ctx context.Context, env []string, text string) {
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	<-ended
+	t.Logf("ended by SIGTERM: %v", <-ended)
 }

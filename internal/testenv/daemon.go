@@ -58,7 +58,7 @@ func Daemon(t testing.TB, args ...string) *Process {
 		path = filepath.Join(dir, "run", "api.sock")
 		args = append(args, "--socket", path)
 	}
-	p, err := run(exec.Command(Binary(t), args...)) //nolint:gosec // the command under test
+	p, err := run(exec.Command(Binary(t), args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,14 +121,20 @@ func prepared(t testing.TB, variable, file, target string) string {
 	t.Helper()
 	path := os.Getenv(variable)
 	if path == "" {
-		out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+		root, err := moduleRoot()
 		if err != nil {
 			t.Fatal(err)
 		}
-		path = filepath.Join(strings.TrimSpace(string(out)), file)
+		path = filepath.Join(root, file)
 	}
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil { //nolint:gosec // whoever runs the tests names the file
 		t.Fatalf("%v; make it by: %s", err, target)
 	}
 	return path
 }
+
+// moduleRoot is the directory of the repository.
+var moduleRoot = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	return strings.TrimSpace(string(out)), err
+})

@@ -57,7 +57,7 @@ func run(cmd *exec.Cmd) (*Process, error) {
 		// keeps it for as long as the child lives.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+		DieWithParent(cmd.SysProcAttr)
 		err := cmd.Start()
 		started <- err
 		if err == nil {

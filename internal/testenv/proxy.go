@@ -1,23 +1,34 @@
 package testenv
 
 import (
+	"bufio"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
-// Proxy stands between a client and a server on loopback and can lose what
-// either sends.
+// Proxy stands between a client and a server on loopback. It can be slow, lose
+// what either sends, swallow new connections, and do something to one request
+// among all (FailAt). A direction of a connection that has lost bytes carries
+// nothing ever after: TCP loses no bytes out of the middle of a stream.
 type Proxy struct {
 	listener net.Listener
 	target   string
-	// DropReplies swallows what the server sends, DropRequests what the client
+	// DropReplies loses what the server sends, DropRequests what the client
 	// sends; the connections stay open.
 	DropReplies, DropRequests atomic.Bool
+	// BlackHole accepts new connections and carries nothing on them, ever.
+	BlackHole atomic.Bool
+
+	requestDelay, replyDelay atomic.Int64
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
+	plan  *Injection
+	stop  chan struct{}
 	done  sync.WaitGroup
 }
 
@@ -28,10 +39,11 @@ func StartProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, target: target, conns: make(map[net.Conn]struct{})}
+	p := &Proxy{listener: l, target: target, conns: make(map[net.Conn]struct{}), stop: make(chan struct{})}
 	p.done.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
+		close(p.stop)
 		p.Reset()
 		p.done.Wait()
 	})
@@ -40,6 +52,14 @@ func StartProxy(t testing.TB, target string) *Proxy {
 
 // Addr is where the proxy listens.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// SetDelay makes what is sent from now on arrive so much later, by direction.
+// A piece waits for the one before it: it is latency for a client that waits
+// for its reply, and less for one that does not.
+func (p *Proxy) SetDelay(requests, replies time.Duration) {
+	p.requestDelay.Store(int64(requests))
+	p.replyDelay.Store(int64(replies))
+}
 
 // Reset breaks every connection.
 func (p *Proxy) Reset() {
@@ -56,38 +76,65 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
+		if p.BlackHole.Load() {
+			if p.keep(client) {
+				p.done.Go(func() {
+					_, _ = io.Copy(io.Discard, client)
+					p.close(client)
+				})
+			}
+			continue
+		}
 		server, err := net.Dial("tcp", p.target)
 		if err != nil {
 			_ = client.Close()
 			continue
 		}
-		p.mu.Lock()
-		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
-		p.mu.Unlock()
-		p.done.Go(func() { p.copy(server, client, &p.DropRequests) })
-		p.done.Go(func() { p.copy(client, server, &p.DropReplies) })
+		if !p.keep(client, server) {
+			return
+		}
+		l := &link{p: p, client: client, server: server}
+		p.done.Go(func() { defer p.close(client, server); l.carryRequests(bufio.NewReader(client)) })
+		p.done.Go(func() { defer p.close(client, server); l.carryReplies(bufio.NewReader(server)) })
 	}
 }
 
-func (p *Proxy) copy(to, from net.Conn, drop *atomic.Bool) {
-	defer func() {
-		_ = to.Close()
-		_ = from.Close()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.conns, to)
-		delete(p.conns, from)
-	}()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		if n > 0 && !drop.Load() {
-			if _, werr := to.Write(buf[:n]); werr != nil {
-				return
-			}
+// keep notes connections for Reset; it closes them if the proxy has ended.
+func (p *Proxy) keep(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stop:
+		for _, c := range conns {
+			_ = c.Close()
 		}
-		if err != nil {
-			return
-		}
+		return false
+	default:
+	}
+	for _, c := range conns {
+		p.conns[c] = struct{}{}
+	}
+	return true
+}
+
+func (p *Proxy) close(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+		delete(p.conns, c)
+	}
+}
+
+// pause waits for a delay, at most until the proxy ends.
+func (p *Proxy) pause(d *atomic.Int64) {
+	if d.Load() == 0 {
+		return
+	}
+	timer := time.NewTimer(time.Duration(d.Load()))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.stop:
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"strconv"
 	"testing"
 	"time"
@@ -20,46 +19,49 @@ const redisInstall = "apt-get install redis-server"
 // startTimeout is how long a server may take to answer.
 const startTimeout = 20 * time.Second
 
-// RedisOptions configure a redis-server.
-type RedisOptions struct {
-	// Args are further arguments of redis-server.
-	Args []string
-}
-
-// Redis is a redis-server on a free port of loopback, without persistence.
+// Redis is a redis-server on a free port of loopback, without persistence
+// unless its options ask for it.
 type Redis struct {
 	*Process
 	dir  string
 	port int
+	bus  int // the port of a Cluster's bus
 	o    RedisOptions
 }
 
 // StartRedis starts a server and waits until it answers.
 func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
+	if err := o.Edition.Missing(); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "lsredis")
 	if err != nil {
 		return nil, err
 	}
 	r := &Redis{dir: dir, o: o}
 	for range 5 { // a port may be taken between the look and the bind
-		if r.port, err = freePort(); err != nil {
+		if r.port, r.bus, err = freePorts(); err != nil {
 			break
 		}
 		if err = r.start(ctx); err == nil {
 			return r, nil
-		}
-		if errors.Is(err, exec.ErrNotFound) {
-			break
 		}
 	}
 	_ = os.RemoveAll(dir)
 	return nil, err
 }
 
-// StartRedisT starts a server for the length of a test.
-func StartRedisT(t testing.TB) *Redis {
+// StartRedisT starts a server for the length of a test, with further arguments
+// of redis-server.
+func StartRedisT(t testing.TB, args ...string) *Redis {
 	t.Helper()
-	r, err := StartRedis(t.Context(), RedisOptions{})
+	return StartRedisWith(t, RedisOptions{Args: args})
+}
+
+// StartRedisWith starts a server with options for the length of a test.
+func StartRedisWith(t testing.TB, o RedisOptions) *Redis {
+	t.Helper()
+	r, err := StartRedis(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +74,11 @@ func StartRedisT(t testing.TB) *Redis {
 }
 
 func (r *Redis) start(ctx context.Context) error {
-	path, err := exec.LookPath("redis-server")
+	cmd, err := r.command()
 	if err != nil {
-		return fmt.Errorf("redis-server is needed: %w; install it by: %s", err, redisInstall)
+		return err
 	}
-	args := append([]string{
-		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "no", "--daemonize", "no",
-	}, r.o.Args...)
-	if r.Process, err = run(exec.Command(path, args...)); err != nil { //nolint:gosec // redis-server from the PATH
+	if r.Process, err = run(cmd); err != nil {
 		return err
 	}
 	c := r.Client()
@@ -102,13 +101,9 @@ func (r *Redis) start(ctx context.Context) error {
 // Addr is host:port.
 func (r *Redis) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)) }
 
-// URL is the server's backend URL.
-func (r *Redis) URL() string { return "redis://" + r.Addr() }
-
-// Client is a new client of the server, for the test's own commands.
-func (r *Redis) Client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, Protocol: 2, DisableIdentity: true})
-}
+// Client is a new client of the server, for the test's own commands: it may do
+// everything.
+func (r *Redis) Client() *redis.Client { return redis.NewClient(r.clientOptions()) }
 
 // Must runs a command on the server.
 func (r *Redis) Must(t testing.TB, args ...any) any {
@@ -125,11 +120,8 @@ func (r *Redis) Must(t testing.TB, args ...any) any {
 // Monitor collects, until the test ends, every command that the server runs.
 func (r *Redis) Monitor(t testing.TB) *Output {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.Addr())
+	conn, err := r.dial("MONITOR")
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.Write([]byte("MONITOR\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	out, done := &Output{}, make(chan struct{})
@@ -151,7 +143,8 @@ func (r *Redis) Monitor(t testing.TB) *Output {
 	return out
 }
 
-// Restart kills the server and starts it again on its port, empty.
+// Restart kills the server and starts it again on its port, with what its
+// persistence kept of the data: without persistence, empty.
 func (r *Redis) Restart(ctx context.Context) error {
 	r.Kill()
 	return r.start(ctx)
@@ -163,11 +156,16 @@ func (r *Redis) Stop() error {
 	return errors.Join(err, os.RemoveAll(r.dir))
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freePorts are two ports that nobody listens on.
+func freePorts() (a, b int, err error) {
+	var ports [2]int
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, 0, err
+		}
+		defer func() { _ = l.Close() }() // held until both are known, so that they differ
+		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return ports[0], ports[1], nil
 }

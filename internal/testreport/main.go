@@ -44,7 +44,7 @@ func main() {
 			if output[key] == nil {
 				output[key] = &strings.Builder{}
 			}
-			output[key].WriteString(e.Output)
+			_, _ = output[key].WriteString(e.Output) // it never fails
 		case "build-output":
 			fmt.Print(e.Output)
 		case "pass", "fail", "skip":

@@ -24,6 +24,8 @@ end
 
 for _, other in ipairs(holders) do
   if other.owner == owner then
+    -- A place that the request took before would only keep others waiting.
+    if qlen > 0 and redis.call('ZSCORE', KEYS[2], request) then drop_places({request}) end
     if ARGV[9] ~= '1' or other.key ~= key or other.shared ~= shared or other.revoked then
       save()
       return {'held', other.shared ~= shared and 'mode' or 'self', qlen, write_holder(other), now, evicted}

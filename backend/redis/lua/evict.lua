@@ -9,9 +9,8 @@ if not h then
       if tonumber(expired) == token then return {'ended', owner, shared} end
     end
   end
-  for _, e in ipairs(redis.call('HVALS', KEYS[6])) do
-    if tonumber(string.sub(e, 17, 32)) == token then return {'lost', cause_of(string.sub(e, 57, 57))} end
-  end
+  local code = end_of(string.format('%016.0f', token))
+  if code then return {'lost', cause_of(code)} end
   if holders[1] then return {'stale', holders[1].token} end
   return {'lost', 'unknown'}
 end

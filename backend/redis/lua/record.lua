@@ -160,6 +160,16 @@ local function cause_of(code)
   return ({e = 'expired', f = 'forced', d = 'deadlock', x = 'released'})[code]
 end
 
+-- end_of returns the cause of the latest end whose token (and start of the key)
+-- is the prefix: a lease may have lost holds by release before it ended itself.
+local function end_of(prefix)
+  local latest
+  for _, e in ipairs(redis.call('HVALS', KEYS[6])) do
+    if string.sub(e, 17, 16 + #prefix) == prefix and (not latest or e > latest) then latest = e end
+  end
+  return latest and string.sub(latest, 57, 57)
+end
+
 -- find returns the lease that key, token and attach number prove, or nil, the
 -- answer, and whether the lease was released.
 local function find(key, token, attach)
@@ -175,15 +185,9 @@ local function find(key, token, attach)
   for _, other in ipairs(expired) do
     if other.token == token and other.key == key then return nil, {'lost', 'expired'} end
   end
-  local prefix = string.format('%016.0f', token) .. string.sub(key, 1, 24)
-  local all = redis.call('HVALS', KEYS[6])
-  for _, e in ipairs(all) do
-    if string.sub(e, 17, 56) == prefix then
-      local code = string.sub(e, 57, 57)
-      return nil, {'lost', cause_of(code)}, code == 'x'
-    end
-  end
-  return nil, {'lost', 'unknown'}
+  local code = end_of(string.format('%016.0f', token) .. string.sub(key, 1, 24))
+  if not code then return nil, {'lost', 'unknown'} end
+  return nil, {'lost', cause_of(code)}, code == 'x'
 end
 
 -- drop_hold ends one hold, and the lease with its last one.

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package testenv
+
+import "syscall"
+
+// DieWithParent changes nothing: only Linux can be asked for it.
+func DieWithParent(a *syscall.SysProcAttr) *syscall.SysProcAttr { return a }

@@ -1,0 +1,96 @@
+package tree
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/locksidecar/locksidecar/internal/metrics"
+	"github.com/locksidecar/locksidecar/socket"
+)
+
+// root is the repository's.
+const root = "../.."
+
+var update = flag.Bool("update", false, "write the documents' tables")
+
+// table compares what stands between two marks of a document with what the code
+// says, or writes it.
+func table(t *testing.T, file, mark, want string) {
+	t.Helper()
+	path := filepath.Join(root, file)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := "<!-- "+mark+":begin -->\n", "<!-- "+mark+":end -->"
+	head, rest, ok := strings.Cut(string(raw), begin)
+	got, tail, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s has no marks %q", file, mark)
+	}
+	if got == want {
+		return
+	}
+	if !*update {
+		t.Fatalf("the table %q of %s is not current; run: make docs\nwant:\n%s", mark, file, want)
+	}
+	if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestErrorTableOfTheDocumentsIsTheCodes(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| reason | gRPC | HTTP | meaning | metadata | retry after |\n|---|---|---|---|---|---|\n")
+	for _, r := range socket.Reasons() {
+		retry := ""
+		if r.Retry > 0 {
+			retry = r.Retry.String()
+		}
+		metadata := ""
+		if len(r.Metadata) > 0 {
+			metadata = "`" + strings.Join(r.Metadata, "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %d | %s | %s | %s |\n", r.Name, code(r.Code.String()), r.HTTP, r.Meaning, metadata, retry)
+	}
+	table(t, "docs/api.md", "errors", b.String())
+}
+
+// code is a gRPC code as the protocol spells it: NotFound is NOT_FOUND.
+func code(s string) string {
+	return strings.ToUpper(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(s, "${1}_$2"))
+}
+
+func TestMetricsTableOfTheDocumentsIsTheCodes(t *testing.T) {
+	w := httptest.NewRecorder()
+	metrics.New("redis", "v1").Serve(func() bool { return true }).Handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	help, labels := map[string]string{}, map[string][]string{}
+	series := regexp.MustCompile(`^(locksidecar_\w+?)(?:_bucket|_sum|_count)?\{(.*)\} `)
+	label := regexp.MustCompile(`(\w+)="`)
+	for lines := bufio.NewScanner(w.Body); lines.Scan(); {
+		if f := strings.SplitN(lines.Text(), " ", 4); len(f) == 4 && f[1] == "HELP" && strings.HasPrefix(f[2], "locksidecar_") {
+			help[f[2]] = f[3]
+		} else if m := series.FindStringSubmatch(lines.Text()); m != nil {
+			for _, l := range label.FindAllStringSubmatch(m[2], -1) {
+				if l[1] != "le" && !slices.Contains(labels[m[1]], l[1]) {
+					labels[m[1]] = append(labels[m[1]], l[1])
+				}
+			}
+		}
+	}
+	var rows []string
+	for name, text := range help {
+		slices.Sort(labels[name])
+		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |\n", name, strings.Join(labels[name], ", "), text))
+	}
+	slices.Sort(rows)
+	table(t, "docs/metrics.md", "metrics", "| metric | labels | |\n|---|---|---|\n"+strings.Join(rows, ""))
+}
