@@ -99,34 +99,31 @@ func TestSilentSidecarEndsTheCommandBeforeItsLeaseEnds(t *testing.T) {
 	}
 }
 
-// A sidecar that stops releases what it holds: its command does not go on.
-func TestStoppingSidecarEndsTheCommand(t *testing.T) {
+// A sidecar that is killed or stopped and comes back: the lease is adopted, and
+// the command never knows.
+func TestCommandOutlivesARestartOfTheSidecar(t *testing.T) {
 	t.Parallel()
-	d, _ := dev(t)
-	l := begin(t, d.Endpoint(), "lock", "job", "--", script(t, family))
-	pids := l.pids(t, "pids")
-	if err := d.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if got := l.code(t); got != exitLost {
-		t.Errorf("exit code %d, want %d", got, exitLost)
-	}
-	if ran := running(pids); len(ran) > 0 {
-		t.Errorf("%v of %v still run", ran, pids)
+	for name, end := range map[string]func(*testenv.Process) error{
+		"killed":  func(p *testenv.Process) error { p.Kill(); return nil },
+		"stopped": (*testenv.Process).Stop,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			outlives(t, end)
+		})
 	}
 }
 
-// A sidecar that is killed and comes back: the lease is adopted, and the
-// command never knows.
-func TestCommandOutlivesARestartOfTheSidecar(t *testing.T) {
-	t.Parallel()
+func outlives(t *testing.T, end func(*testenv.Process) error) {
 	redis := testenv.StartRedisT(t)
 	path := socketPath(t)
 	serve := []string{"serve", "--backend", redis.URL(), "--socket", path}
 	first := testenv.Daemon(t, serve...)
-	l := begin(t, first.Endpoint(), "lock", "job", "--ttl", "10", "--", script(t, "echo pids $$\nread -t 60 <>"+fifo(t)+"\nexit 3\n"))
+	l := begin(t, first.Endpoint(), "lock", "job", "--ttl", "60", "--", script(t, "echo pids $$\nread -t 60 <>"+fifo(t)+"\nexit 3\n"))
 	pids := l.pids(t, "pids")
-	first.Kill()
+	if err := end(first); err != nil {
+		t.Fatal(err)
+	}
 	second := testenv.Daemon(t, serve...)
 	cl := connect(t, second.Endpoint())
 	token := held(t, cl, "job").GetFencingToken()

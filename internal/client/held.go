@@ -16,9 +16,6 @@ import (
 
 type holdStream = grpc.BidiStreamingClient[lockpb.HoldRequest, lockpb.HoldResponse]
 
-// Draining is the reason of a lease that a stopping sidecar released.
-const Draining = "draining"
-
 // Held is a lease held over a Hold stream. When the stream breaks, the lease is
 // adopted on a new one.
 type Held struct {
@@ -111,10 +108,7 @@ func (h *Held) follow(s holdStream) {
 	for s != nil {
 		r, err := s.Recv()
 		if err != nil {
-			if reason, _ := Reason(err); reason == "DRAINING" {
-				// It ended the stream itself, and so released the lease.
-				h.Lose(Draining)
-			}
+			// Also a sidecar that stops: it leaves what lingers to the next one.
 			s = h.adopt()
 			continue
 		}
