@@ -210,6 +210,11 @@ func TestRecoversFromFailuresBeforeValidUntil(t *testing.T) {
 		s.Acquire(t.Context(), request("a", "r"))
 		synctest.Wait()
 		for range 3 {
+			// The outage begins right after a renewal: one that began before a
+			// renewal is due would rightly cost the lease.
+			for renewed := len(events.of("r", renew.Renewed)); len(events.of("r", renew.Renewed)) == renewed; {
+				time.Sleep(10 * time.Millisecond)
+			}
 			w.disk.mode.Store(down)
 			time.Sleep(8 * time.Second)
 			w.disk.mode.Store(fine)
