@@ -36,7 +36,7 @@ func (s *seconds) Set(v string) error {
 	d, err := time.ParseDuration(v)
 	if n, notNumber := strconv.ParseFloat(v, 64); notNumber == nil {
 		// Also no NaN, and nothing that a duration cannot hold.
-		if !(n >= 0 && n < math.MaxInt64/float64(time.Second)) { //nolint:staticcheck // NaN
+		if !(n >= 0 && n < math.MaxInt64/float64(time.Second)) {
 			err = strconv.ErrRange
 		} else {
 			d, err = time.Duration(n*float64(time.Second)), nil

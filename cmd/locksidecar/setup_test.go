@@ -228,7 +228,7 @@ func dev(t *testing.T) (*testenv.Process, *client.Client) {
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(path, []byte("#!/bin/bash\n"+text), 0o700); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(path, []byte("#!/bin/bash\n"+text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path
