@@ -144,6 +144,13 @@ func outlives(t *testing.T, end func(*testenv.Process) error) {
 	}
 }
 
+// waits is a loop that acts on traps. It reads for a short time only: a signal
+// that comes just before a read does not interrupt it.
+func waits(t *testing.T) string {
+	t.Helper()
+	return "while :; do read -t 0.1 <>" + fifo(t) + "; done"
+}
+
 // fifo is a pipe that nobody writes to.
 func fifo(t *testing.T) string {
 	t.Helper()
@@ -194,7 +201,7 @@ func TestSignalsReachTheCommand(t *testing.T) {
 	for _, s := range forwarded {
 		_, _ = fmt.Fprintf(&traps, "trap 'echo got %d' %d\n", s, s)
 	}
-	l := begin(t, d.Endpoint(), "lock", "job", "--", script(t, traps.String()+"echo ready\nwhile :; do read -t 60 <>"+fifo(t)+"; done"))
+	l := begin(t, d.Endpoint(), "lock", "job", "--", script(t, traps.String()+"echo ready\n"+waits(t)))
 	l.says(t, "ready")
 	for _, s := range forwarded {
 		l.signal(t, s.(syscall.Signal))
@@ -279,7 +286,7 @@ func TestIgnoredSignalsStayIgnored(t *testing.T) {
 	t.Parallel()
 	d, _ := dev(t)
 	l := &locked{Cmd: exec.Command("bash", "-c", "trap '' HUP; exec locksidecar lock job -- "+
-		script(t, "kill -HUP $$; echo ready; trap 'echo got' USR1; while :; do read -t 60 <>"+fifo(t)+"; done")), ended: make(chan struct{})}
+		script(t, "trap 'echo got' USR1; kill -HUP $$; echo ready; "+waits(t))), ended: make(chan struct{})}
 	l.Env, l.Stdout, l.Stderr = environ(d.Endpoint()), &l.out, &l.errs
 	l.run(t)
 	l.says(t, "ready") // it outlived its own SIGHUP

@@ -224,7 +224,7 @@ func TestWindowSizeReachesTheCommand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := shell(t, d.Endpoint())
-			s.types(t, "locksidecar lock "+name+" -- bash -c 'trap \"stty size </dev/tty; exit\" WINCH; echo star''ted; while :; do read -t 0.1 <>"+fifo(t)+"; done'"+pipe+"\n")
+			s.types(t, "locksidecar lock "+name+" -- bash -c 'trap \"stty size </dev/tty; exit\" WINCH; echo star''ted; "+waits(t)+"'"+pipe+"\n")
 			s.shows(t, "started")
 			if err := pty.Setsize(s.pty, &pty.Winsize{Rows: 33, Cols: 77}); err != nil {
 				t.Fatal(err)
