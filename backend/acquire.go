@@ -114,9 +114,11 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 // conclude turns the deciding outcome into the acquire's.
 func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, error) {
 	left := q.ctx.Err()
+	if err == nil {
+		q.s.expired(res)
+	}
 	switch {
 	case err == nil && left == nil:
-		q.s.expired(res)
 		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
 	case err == nil:
 		// The grant met a caller that had gone.

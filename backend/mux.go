@@ -41,11 +41,17 @@ func (m *Mux) Open(ctx context.Context, rawURL string, env driver.Env) (driver.D
 	}
 	open := m.openers[u.Scheme]
 	if open == nil {
-		return nil, fmt.Errorf("backend URL %s: %w: unknown scheme %q; known are %s", u.Redacted(), driver.ErrInvalid, u.Scheme, strings.Join(m.Schemes(), ", "))
+		return nil, fmt.Errorf("backend URL %s: %w: unknown scheme %q; known are %s", plain(u), driver.ErrInvalid, u.Scheme, strings.Join(m.Schemes(), ", "))
 	}
 	d, err := open(ctx, u, env)
 	if err != nil {
-		return nil, fmt.Errorf("backend URL %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("backend URL %s: %w", plain(u), err)
 	}
 	return d, nil
+}
+
+// plain is what of a URL may be shown: a password stands before the host, and,
+// where somebody put it by mistake, in the query or instead of a host.
+func plain(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -245,7 +245,10 @@ func TestMuxNamesWhatItKnowsAndHidesSecrets(t *testing.T) {
 	m.Register([]string{"redis", "rediss"}, func(context.Context, *url.URL, driver.Env) (driver.Driver, error) {
 		return nil, driver.ErrInvalid
 	})
-	for _, raw := range []string{"mysql://u:hunter2@h", "redis://u:hunter2@h", "://hunter2", "redis://u:hunter2@h:port"} {
+	for _, raw := range []string{
+		"mysql://u:hunter2@h", "redis://u:hunter2@h", "://hunter2", "redis://u:hunter2@h:port",
+		"redis://h?password=hunter2", "mysql://h?password=hunter2", "redis:hunter2@h", "redis:u:hunter2@h", "mysql:hunter2", "redis://h#hunter2",
+	} {
 		_, err := m.Open(t.Context(), raw, driver.Env{})
 		if err == nil || strings.Contains(err.Error(), "hunter2") || !errors.Is(err, driver.ErrInvalid) {
 			t.Errorf("%s: error %v, want an ErrInvalid without the password", raw, err)
@@ -254,6 +257,21 @@ func TestMuxNamesWhatItKnowsAndHidesSecrets(t *testing.T) {
 	if _, err := m.Open(t.Context(), "mysql://h", driver.Env{}); !strings.Contains(err.Error(), "redis, rediss") {
 		t.Errorf("error %v does not list the known schemes", err)
 	}
+}
+
+func TestSchemeIsRegisteredOnce(t *testing.T) {
+	var m backend.Mux
+	m.Register([]string{"a"}, nil)
+	m.Register([]string{"b"}, embedded.OpenURL)
+	if got := m.Schemes(); len(got) != 2 || got[0] != "a" || got[1] != "b" {
+		t.Errorf("schemes %v", got)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a scheme was registered twice")
+		}
+	}()
+	m.Register([]string{"c", "b"}, embedded.OpenURL)
 }
 
 func FuzzValidLockID(f *testing.F) {

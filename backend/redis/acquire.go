@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -15,7 +16,7 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 	if err != nil {
 		return nil, err
 	}
-	c, reply, err := s.do(ctx, &s.hot, acquireScript, req.LockID, argv...)
+	c, reply, err := s.do(ctx, &s.hot, acquireScript, req.LockID, req.RequestID, argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +34,7 @@ func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, do
 		done(nil, err)
 		return
 	}
-	s.hot.submit(&call{script: acquireScript, args: s.args(acquireScript, req.LockID, argv), done: func(c *call, reply []any, err error) {
+	s.hot.submit(&call{ctx: ctx, script: acquireScript, args: s.args(acquireScript, req.LockID, argv), done: func(c *call, reply []any, err error) {
 		if err != nil {
 			done(nil, err)
 			return
@@ -52,10 +53,15 @@ func (s *Store) acquireArgs(req *driver.AcquireRequest) ([]any, error) {
 		metadata = string(raw)
 	}
 	return []any{
-		req.RequestID, requestHash(req.RequestID), req.OwnerID, string(req.Key), max(req.TTL, s.o.MinTTL).Microseconds(),
+		req.RequestID, requestHash(req.RequestID), req.OwnerID, string(req.Key), s.ttl(req.TTL).Microseconds(),
 		flag(req.Shared), flag(req.Reentrant), flag(req.Enqueue), req.Priority * driver.PriorityStep, req.Priority,
 		req.PlaceTTL.Microseconds(), req.TokenFloor, metadata, s.inbox, s.o.Poll.Microseconds(),
 	}, nil
+}
+
+// ttl is the one that a lease gets: whole µs, rounded up.
+func (s *Store) ttl(asked time.Duration) time.Duration {
+	return (max(asked, s.o.MinTTL) + time.Microsecond - 1).Truncate(time.Microsecond)
 }
 
 func flag(b bool) string {
@@ -72,8 +78,8 @@ func (s *Store) acquired(req *driver.AcquireRequest, reply []any, sent driver.In
 		expires := r.integer(2)
 		return &driver.AcquireResult{Lease: &driver.Lease{
 			LockID: lockID, OwnerID: req.OwnerID, Token: r.integer(1), Shared: req.Shared, Holds: []string{req.RequestID}, Attach: 1,
-			TTL: max(req.TTL, s.o.MinTTL), Remaining: time.Duration(expires-r.integer(3)) * time.Microsecond, Origin: sent,
-			ExpiresAt: time.UnixMicro(expires), Metadata: req.Metadata,
+			TTL: s.ttl(req.TTL), Remaining: time.Duration(expires-r.integer(3)) * time.Microsecond, Origin: sent,
+			ExpiresAt: time.UnixMicro(expires), Metadata: maps.Clone(req.Metadata),
 		}}, nil
 	case "lease":
 		l, err := s.lease(lockID, r, sent)

@@ -22,7 +22,7 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 	if !ok {
 		return nil, fmt.Errorf("evict with cause %q: %w: want expired, forced or deadlock", req.Cause, driver.ErrInvalid)
 	}
-	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, req.Token, letter)
+	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, "", req.Token, letter)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 
 // Revoke marks a lease so that it cannot be prolonged.
 func (s *Store) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.Holder, error) {
-	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, req.Token, "r")
+	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, "", req.Token, "r")
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (s *Store) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.H
 
 // Inspect reads one lock.
 func (s *Store) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
-	_, reply, err := s.do(ctx, &s.urgent, inspectScript, lockID)
+	_, reply, err := s.do(ctx, &s.urgent, inspectScript, lockID, "")
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,7 @@ func (s *Store) inspected(lockID string, reply []any) (*driver.Lock, error) {
 		return nil, err
 	}
 	lock := &driver.Lock{LockID: lockID, Token: r.integer(1), Holders: holders}
-	waiting, _ := reply[4].([]any)
-	for w := fields(waiting); len(w) >= 3; w = w[3:] {
+	for w := r.list(4); len(w) >= 3; w = w[3:] {
 		ticket, rest, _ := strings.Cut(w.text(1), fieldSeparator)
 		parts := strings.SplitN(rest, fieldSeparator, 4) // priority, shared, inbox, owner
 		deadline, err := strconv.ParseFloat(w.text(2), 64)

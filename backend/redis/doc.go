@@ -23,5 +23,10 @@
 // kind, so that no two ids meet. Hints are published to one channel for each
 // open driver, <prefix>:inbox:<random>.
 //
+// Nothing lives for ever: the record and the ends of a free lock are kept for
+// Options.Retention after the lock's last lease, the keys of a queue for an hour
+// after its last sign of life. A lock whose leases ran out while nobody looked
+// stays in its shard's index until the shard is used two hours later.
+//
 // Use [New], or [OpenURL] for redis://, rediss:// and redis+unix:// URLs.
 package redis

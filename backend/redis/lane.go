@@ -2,11 +2,10 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,10 +18,17 @@ const (
 	maxFlying = 2
 	// maxBatch bounds a pipeline, so that no caller waits for too many others.
 	maxBatch = 256
+	// maxPending bounds the acquires that wait for a pipeline, at a server that
+	// does not keep up. The other calls are not refused: a limit must not lose
+	// leases, and there are no more of them than of leases and places.
+	maxPending = 1 << 15
 )
 
 // call is one script on its way.
 type call struct {
+	// ctx is the caller's: an acquire whose caller has gone before the send is
+	// not sent.
+	ctx    context.Context
 	script *script
 	args   []any // EVALSHA's, the name and the SHA included
 	// sent is the clock just before the send of the pipeline.
@@ -32,7 +38,7 @@ type call struct {
 
 // lane gathers calls into pipelines. A call that finds the lane idle is written
 // at once; calls that arrive while pipelines are on their way form the next
-// one. The queue is bounded by its callers: each waits for its call.
+// one.
 type lane struct {
 	s       *Store
 	mu      sync.Mutex
@@ -44,6 +50,11 @@ type lane struct {
 // if the lane is idle.
 func (l *lane) submit(c *call, inline bool) {
 	l.mu.Lock()
+	if len(l.pending) >= maxPending && c.script == acquireScript {
+		l.mu.Unlock()
+		c.done(c, nil, fmt.Errorf("%w: %d calls wait for the server", driver.ErrUnavailable, maxPending))
+		return
+	}
 	l.pending = append(l.pending, c)
 	if l.flying == maxFlying {
 		l.mu.Unlock()
@@ -92,10 +103,10 @@ func (l *lane) take() []*call {
 }
 
 // exec sends calls as one pipeline and completes each. A script that the
-// server does not know is loaded and sent once more: NOSCRIPT proves that it
-// did not run.
+// server does not know is loaded and called once more, and one that is flushed
+// even then is sent in full: NOSCRIPT proves that it did not run.
 func (s *Store) exec(batch []*call) {
-	unknown := s.pipeline(batch)
+	unknown := s.pipeline(s.wanted(batch))
 	if len(unknown) == 0 {
 		return
 	}
@@ -109,14 +120,37 @@ func (s *Store) exec(batch []*call) {
 	again := unknown[:0]
 	for _, c := range unknown {
 		if err := loaded[c.script]; err != nil {
-			c.done(c, nil, fmt.Errorf("%w: loading a script: %w", driver.ErrUnavailable, err))
+			if s.closed.Load() {
+				err = driver.ErrClosed
+			} else { // whatever became of the load, the call was not made
+				err = fmt.Errorf("%w: loading a script: %w", driver.ErrUnavailable, err)
+			}
+			c.done(c, nil, err)
 			continue
 		}
 		again = append(again, c)
 	}
-	for _, c := range s.pipeline(again) {
-		c.done(c, nil, fmt.Errorf("%w: the server forgets its scripts at once", driver.ErrUnavailable))
+	again = s.pipeline(again)
+	for _, c := range again {
+		c.args[0], c.args[1] = "eval", c.script.text
 	}
+	for _, c := range s.pipeline(again) { // EVAL knows what it is given
+		c.done(c, nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
+	}
+}
+
+// wanted completes the acquires whose callers have gone, and returns the other
+// calls: what ends or prolongs a lease is sent all the same.
+func (s *Store) wanted(batch []*call) []*call {
+	wanted := batch[:0]
+	for _, c := range batch {
+		if err := c.ctx.Err(); err != nil && c.script == acquireScript {
+			c.done(c, nil, fmt.Errorf("%w: not sent: %w", driver.ErrUnavailable, err))
+			continue
+		}
+		wanted = append(wanted, c)
+	}
+	return wanted
 }
 
 // pipeline sends the calls, completes those that were answered and returns
@@ -132,10 +166,19 @@ func (s *Store) pipeline(batch []*call) (unknown []*call) {
 		cmds[i] = pipe.Do(ctx, c.args...)
 	}
 	sent := s.o.Clock.Now()
-	_, _ = pipe.Exec(ctx) // each command keeps its own error
+	_, failed := pipe.Exec(ctx)
 	for i, c := range batch {
 		c.sent = sent
-		reply, err := cmds[i].Slice()
+		var reply []any
+		err := cmds[i].Err()
+		switch {
+		case err == nil && cmds[i].Val() == nil:
+			// A server that refused the connection's introduction: only the
+			// pipeline has the error.
+			err = unsentError{failed}
+		case err == nil:
+			reply, err = cmds[i].Slice()
+		}
 		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
 			unknown = append(unknown, c)
 			continue
@@ -145,54 +188,39 @@ func (s *Store) pipeline(batch []*call) (unknown []*call) {
 	return unknown
 }
 
-// refusals are the replies by which a server says that it did not run the
-// command at all.
-var refusals = []string{
-	"LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN",
-	"MOVED", "ASK", "NOAUTH", "WRONGPASS", "NOPERM", "ERR max number of clients",
-}
-
-// outcome says what an error proves about the command.
-func (s *Store) outcome(err error) error {
-	if err == nil {
-		return nil
-	}
-	var reply redis.Error
-	var op *net.OpError
-	switch {
-	case s.closed.Load() || errors.Is(err, redis.ErrClosed):
-		return driver.ErrClosed
-	case errors.As(err, &reply):
-		for _, prefix := range refusals {
-			if strings.HasPrefix(reply.Error(), prefix) {
-				return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
-			}
-		}
-	case errors.Is(err, redis.ErrPoolTimeout), errors.As(err, &op) && op.Op == "dial":
-		return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
-	}
-	return fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
-}
-
 // do sends a call and waits for its answer. If ctx ends first, the outcome is
-// unknown.
-func (s *Store) do(ctx context.Context, l *lane, sc *script, lockID string, args ...any) (*call, []any, error) {
+// unknown and the call goes on. request is the request id of an acquire.
+func (s *Store) do(ctx context.Context, l *lane, sc *script, lockID, request string, args ...any) (*call, []any, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, nil, err
 	}
-	type answer struct {
-		reply []any
-		err   error
-	}
-	answered := make(chan answer, 1)
-	c := &call{script: sc, args: s.args(sc, lockID, args), done: func(_ *call, reply []any, err error) {
-		answered <- answer{reply, err}
+	var reply []any
+	var err error
+	answered := make(chan struct{})
+	c := &call{ctx: ctx, script: sc, args: s.args(sc, lockID, args), done: func(_ *call, r []any, e error) {
+		reply, err = r, e
+		close(answered)
 	}}
-	l.submit(c, true)
+	// A caller that writes its own pipeline is held up for as long as the
+	// server may take, so one that cannot wait for that does not.
+	end, bounded := ctx.Deadline()
+	l.submit(c, !bounded || time.Until(end) >= s.o.Timeout)
 	select {
-	case a := <-answered:
-		return c, a.reply, a.err
-	case <-ctx.Done():
-		return c, nil, fmt.Errorf("%w: %w", driver.ErrIndeterminate, ctx.Err())
+	case <-answered:
+		return c, reply, err
+	default:
 	}
+	select {
+	case <-answered:
+		return c, reply, err
+	case <-ctx.Done():
+	}
+	if request != "" {
+		s.abandoned.add(request, answered)
+		go func() { // it ends with the call, which the client's timeouts bound
+			<-answered
+			s.abandoned.forget(request, answered)
+		}()
+	}
+	return nil, nil, fmt.Errorf("%w: %w", driver.ErrIndeterminate, ctx.Err())
 }

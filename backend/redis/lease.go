@@ -22,7 +22,7 @@ func (s *Store) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Le
 }
 
 func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, adopt bool) (*driver.Lease, error) {
-	c, reply, err := s.do(ctx, &s.urgent, prolongScript, req.LockID, s.prolongArgs(req, adopt)...)
+	c, reply, err := s.do(ctx, &s.urgent, prolongScript, req.LockID, "", s.prolongArgs(req, adopt)...)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, adopt boo
 }
 
 func (s *Store) prolongArgs(req *driver.RenewRequest, adopt bool) []any {
-	return []any{string(req.Key), req.Token, req.Attach, max(req.TTL, s.o.MinTTL).Microseconds(), flag(adopt), s.inbox}
+	return []any{string(req.Key), req.Token, req.Attach, s.ttl(req.TTL).Microseconds(), flag(adopt), s.inbox}
 }
 
 func (s *Store) prolonged(req *driver.RenewRequest, reply []any, sent driver.Instant) (*driver.Lease, error) {
@@ -55,7 +55,7 @@ func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []dri
 		batch := make([]*call, len(chunk))
 		for i := range chunk {
 			req, result := &chunk[i], &results[from+i]
-			batch[i] = &call{script: prolongScript, args: s.args(prolongScript, req.LockID, s.prolongArgs(req, false)),
+			batch[i] = &call{ctx: ctx, script: prolongScript, args: s.args(prolongScript, req.LockID, s.prolongArgs(req, false)),
 				done: func(c *call, reply []any, err error) {
 					if err == nil {
 						result.Lease, err = s.prolonged(req, reply, c.sent)
@@ -71,7 +71,7 @@ func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []dri
 
 // Release ends one hold.
 func (s *Store) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
-	_, reply, err := s.do(ctx, &s.hot, releaseScript, req.LockID, s.releaseArgs(req)...)
+	_, reply, err := s.do(ctx, &s.hot, releaseScript, req.LockID, "", s.releaseArgs(req)...)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, do
 		done(nil, err)
 		return
 	}
-	s.hot.submit(&call{script: releaseScript, args: s.args(releaseScript, req.LockID, s.releaseArgs(req)), done: func(_ *call, reply []any, err error) {
+	s.hot.submit(&call{ctx: ctx, script: releaseScript, args: s.args(releaseScript, req.LockID, s.releaseArgs(req)), done: func(_ *call, reply []any, err error) {
 		if err != nil {
 			done(nil, err)
 			return
@@ -105,9 +105,13 @@ func (s *Store) released(req *driver.ReleaseRequest, reply []any) (*driver.Relea
 	return &driver.ReleaseResult{HoldCount: int(r.integer(1))}, nil
 }
 
-// Leave drops a place or an undelivered grant.
+// Leave drops a place or an undelivered grant, once no acquire of the request is
+// on its way.
 func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
-	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, req.RequestID, requestHash(req.RequestID), s.inbox)
+	if err := s.abandoned.wait(ctx, req.RequestID); err != nil {
+		return err
+	}
+	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, "", req.RequestID, requestHash(req.RequestID), s.inbox)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,14 @@ func (f fields) integer(i int) int64 {
 	return 0
 }
 
+func (f fields) list(i int) fields {
+	if i >= len(f) {
+		return nil
+	}
+	l, _ := f[i].([]any)
+	return l
+}
+
 // integer reads a number inside text, which a script wrote by its int().
 func integer(s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)

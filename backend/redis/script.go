@@ -4,6 +4,7 @@ import (
 	"crypto/sha1" //nolint:gosec // the name that EVALSHA gives to a script
 	_ "embed"
 	"encoding/hex"
+	"strconv"
 )
 
 //go:embed lua/ends.lua
@@ -42,17 +43,16 @@ type script struct{ text, sha string }
 // The scripts. What a script may drop, and its common case, stand before the
 // record's text.
 var (
-	acquireScript = newScript(true, true, freeLua, acquireLua)
-	prolongScript = newScript(false, true, "", prolongLua)
-	releaseScript = newScript(false, true, lastLua, releaseLua)
-	leaveScript   = newScript(false, true, "", leaveLua)
-	evictScript   = newScript(true, true, "", evictLua)
-	inspectScript = newScript(false, false, "", inspectLua)
+	acquireScript = newScript(true, freeLua, acquireLua)
+	prolongScript = newScript(true, "", prolongLua)
+	releaseScript = newScript(true, lastLua, releaseLua)
+	leaveScript   = newScript(true, "", leaveLua)
+	evictScript   = newScript(true, "", evictLua)
+	inspectScript = newScript(false, "", inspectLua)
 )
 
-func newScript(evicts, prunes bool, common, body string) *script {
-	literal := map[bool]string{true: "true", false: "false"}
-	text := endsLua + common + "local evicts, prunes = " + literal[evicts] + ", " + literal[prunes] + "\n" + recordLua + body
+func newScript(prunes bool, common, body string) *script {
+	text := endsLua + common + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
 	return &script{text, hex.EncodeToString(sum[:])}
 }

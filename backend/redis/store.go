@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -28,6 +30,9 @@ const (
 	defaultMinTTL    = time.Second
 	defaultRetention = 24 * time.Hour
 	maxTTL           = 60 * time.Second
+	// maxPoll keeps places, which outlive a few polls, well within the time for
+	// which the scripts keep a queue that nobody looks at.
+	maxPoll = 5 * time.Minute
 	// shards is part of the format: 4096, three hexadecimal digits.
 	shards = 4096
 	// poolSize bounds the connections: two lanes of two pipelines, the watch,
@@ -45,7 +50,7 @@ type Options struct {
 	Prefix string
 	// Timeout bounds a call; 0 means 2 s.
 	Timeout time.Duration
-	// Poll bounds a waiter's sleep; 0 means 2 s.
+	// Poll bounds a waiter's sleep; 0 means 2 s, 5 minutes are the most.
 	Poll time.Duration
 	// MinTTL is the smallest TTL; 0 means 1 s.
 	MinTTL time.Duration
@@ -66,6 +71,11 @@ type Store struct {
 	// hot carries acquires, releases and leaves, urgent renewals and the
 	// rest: a renewal never stands behind an acquire.
 	hot, urgent lane
+	abandoned   abandoned
+	silence     time.Duration
+	// stopped ends when the driver is closed.
+	stopped context.Context
+	stop    context.CancelFunc
 }
 
 // New returns a driver. It does not connect: a server that is down makes calls
@@ -92,6 +102,12 @@ func New(o Options) (*Store, error) {
 			*d.value = d.fallback
 		}
 	}
+	if o.MinTTL > maxTTL {
+		return nil, fmt.Errorf("redis: Options.MinTTL is %v: %w: it must not exceed %v", o.MinTTL, driver.ErrInvalid, maxTTL)
+	}
+	if o.Poll > maxPoll {
+		return nil, fmt.Errorf("redis: Options.Poll is %v: %w: it must not exceed %v", o.Poll, driver.ErrInvalid, maxPoll)
+	}
 	if o.Clock == nil {
 		o.Clock = driver.BootClock
 	}
@@ -106,12 +122,24 @@ func New(o Options) (*Store, error) {
 	if o.Client.PoolSize == 0 {
 		o.Client.PoolSize = poolSize
 	}
+	if o.Client.Dialer == nil {
+		o.Client.Dialer = redis.NewDialer(&o.Client)
+	}
+	o.Client.Dialer = dial(o.Client.Dialer)
+	if o.Client.OnConnect == nil {
+		o.Client.OnConnect = authenticated
+	}
+	// What the SDK would print of a connection is in the calls' errors.
+	quiet.Do(logging.Disable)
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // it never fails
 	s := &Store{o: o, client: redis.NewClient(&o.Client), inbox: o.Prefix + ":inbox:" + hex.EncodeToString(id[:])}
-	s.hot.s, s.urgent.s = s, s
+	s.hot.s, s.urgent.s, s.silence = s, s, silence
+	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
+
+var quiet sync.Once
 
 // check says whether a call may start.
 func (s *Store) check(ctx context.Context) error {
@@ -157,10 +185,12 @@ func (s *Store) Capabilities() driver.Capabilities {
 	}
 }
 
-// Close closes the connections.
+// Close closes the connections and ends Watch. Calls in flight fail with
+// driver.ErrClosed or their outcome.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.stop()
 	return s.client.Close()
 }

@@ -25,12 +25,24 @@ var parameters = map[string]func(o *Options, t *tlsFiles, value string) error{
 	"timeout":       func(o *Options, _ *tlsFiles, v string) error { return duration(&o.Timeout, v) },
 	"poll":          func(o *Options, _ *tlsFiles, v string) error { return duration(&o.Poll, v) },
 	"retention":     func(o *Options, _ *tlsFiles, v string) error { return duration(&o.Retention, v) },
-	"db":            func(o *Options, _ *tlsFiles, v string) (err error) { o.Client.DB, err = strconv.Atoi(v); return err },
+	"db":            func(o *Options, _ *tlsFiles, v string) error { return database(o, v) },
 	"username":      func(o *Options, _ *tlsFiles, v string) error { o.Client.Username = v; return nil },
 	"password_file": func(o *Options, _ *tlsFiles, v string) error { return secret(&o.Client.Password, v) },
 	"ca_file":       func(_ *Options, t *tlsFiles, v string) error { t.ca = v; return nil },
 	"cert_file":     func(_ *Options, t *tlsFiles, v string) error { t.cert = v; return nil },
 	"key_file":      func(_ *Options, t *tlsFiles, v string) error { t.key = v; return nil },
+}
+
+// known lists the parameters.
+func known() string { return strings.Join(slices.Sorted(maps.Keys(parameters)), ", ") }
+
+func database(o *Options, v string) error {
+	n, err := strconv.Atoi(v)
+	if err == nil && n < 0 {
+		err = fmt.Errorf("%d is negative", n)
+	}
+	o.Client.DB = n
+	return err
 }
 
 type tlsFiles struct{ ca, cert, key string }
@@ -56,11 +68,14 @@ func secret(into *string, file string) error {
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
 	o := Options{Clock: env.Clock, Logf: env.Logf}
 	var files tlsFiles
-	for name, values := range u.Query() {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w: the query cannot be parsed; known parameters are %s", driver.ErrInvalid, known())
+	}
+	for name, values := range query {
 		set := parameters[name]
 		if set == nil {
-			return nil, fmt.Errorf("redis: %w: unknown parameter %q; known are %s", driver.ErrInvalid, name,
-				strings.Join(slices.Sorted(maps.Keys(parameters)), ", "))
+			return nil, fmt.Errorf("redis: %w: unknown parameter %q; known are %s", driver.ErrInvalid, name, known())
 		}
 		if err := set(&o, &files, values[len(values)-1]); err != nil {
 			return nil, fmt.Errorf("redis: parameter %s: %w: %w", name, driver.ErrInvalid, err)
@@ -74,8 +89,11 @@ func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, erro
 	}
 	if u.Scheme == "redis+unix" {
 		o.Client.Network, o.Client.Addr = "unix", u.Path
-		if u.Path == "" {
+		if u.Host != "" || u.Path == "" {
 			return nil, fmt.Errorf("redis: %w: want redis+unix:///path/of/the/socket", driver.ErrInvalid)
+		}
+		if err := files.apply(&o, false, ""); err != nil {
+			return nil, err
 		}
 		return New(o)
 	}
@@ -91,11 +109,9 @@ func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, erro
 		o.Client.Addr = "[" + host + "]:" + port
 	}
 	if path := strings.Trim(u.Path, "/"); path != "" {
-		db, err := strconv.Atoi(path)
-		if err != nil {
+		if err := database(&o, path); err != nil {
 			return nil, fmt.Errorf("redis: %w: the path %q is not a database number", driver.ErrInvalid, u.Path)
 		}
-		o.Client.DB = db
 	}
 	if err := files.apply(&o, u.Scheme == "rediss", host); err != nil {
 		return nil, err
@@ -114,7 +130,7 @@ func (f tlsFiles) apply(o *Options, secure bool, host string) error {
 	if f.ca != "" {
 		raw, err := os.ReadFile(f.ca)
 		if err != nil {
-			return fmt.Errorf("redis: ca_file: %w", err)
+			return fmt.Errorf("redis: ca_file: %w: %w", driver.ErrInvalid, err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(raw) {
@@ -127,7 +143,7 @@ func (f tlsFiles) apply(o *Options, secure bool, host string) error {
 	if f.cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
-			return fmt.Errorf("redis: cert_file and key_file: %w", err)
+			return fmt.Errorf("redis: cert_file and key_file: %w: %w", driver.ErrInvalid, err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}

@@ -2,6 +2,9 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,8 +13,13 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// resubscribe is the pause after a subscription broke.
-const resubscribe = 200 * time.Millisecond
+const (
+	// resubscribe is the pause after a subscription broke.
+	resubscribe = 200 * time.Millisecond
+	// silence is how long a subscription may bring nothing before the server is
+	// asked for a sign of life, and then how long it may take to give one.
+	silence = 5 * time.Second
+)
 
 // Watch delivers the messages of the driver's inbox. Each time that the
 // subscription is made it sends HintResync, since messages before it were lost.
@@ -19,34 +27,51 @@ func (s *Store) Watch(ctx context.Context, sink func(driver.Hint)) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(s.stopped, stop)()
+	for failed := false; ; {
+		err := s.subscription(watching, func(h driver.Hint) { failed = false; sink(h) })
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case s.closed.Load():
+			return driver.ErrClosed
+		case !failed:
+			s.o.Logf("redis: the subscription for hints broke, waiters poll until it is back: %v", err)
+		}
+		failed = true
+		pause := time.NewTimer(resubscribe)
+		select {
+		case <-pause.C:
+		case <-watching.Done():
+		}
+		pause.Stop()
+	}
+}
+
+// subscription delivers hints until the subscription breaks or ctx ends.
+func (s *Store) subscription(ctx context.Context, sink func(driver.Hint)) error {
 	sub := s.client.Subscribe(ctx, s.inbox)
 	defer func() { _ = sub.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = sub.Close() })
-	defer stop()
-	for failed := false; ; {
-		message, err := sub.Receive(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			if s.closed.Load() {
-				return driver.ErrClosed
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
+	for asked := false; ; {
+		message, err := sub.ReceiveTimeout(ctx, s.silence)
+		var late net.Error
+		switch {
+		case err == nil:
+			asked = false
+		case errors.As(err, &late) && late.Timeout() && !asked:
+			if err := sub.Ping(ctx); err != nil {
+				return err
 			}
-			if !failed {
-				s.o.Logf("redis: the subscription for hints broke, waiters poll until it is back: %v", err)
-			}
-			failed = true
-			pause := time.NewTimer(resubscribe)
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-			}
-			pause.Stop()
+			asked = true
 			continue
+		default:
+			return err
 		}
 		switch m := message.(type) {
 		case *redis.Subscription:
-			failed = false
 			sink(driver.Hint{Kind: driver.HintResync})
 		case *redis.Message:
 			if h, ok := parseHint(m.Payload); ok {
@@ -67,7 +92,8 @@ func parseHint(payload string) (h driver.Hint, ok bool) {
 	case "g":
 		return driver.Hint{Kind: driver.HintGrantable, LockID: f[1], RequestID: f[2]}, true
 	case "r":
-		return driver.Hint{Kind: driver.HintRevoked, LockID: f[1], Token: integer(f[2])}, true
+		token, err := strconv.ParseInt(f[2], 10, 64)
+		return driver.Hint{Kind: driver.HintRevoked, LockID: f[1], Token: token}, err == nil
 	}
 	return h, false
 }

@@ -5,17 +5,22 @@
 local request, owner, key, ttl = ARGV[3], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local shared, enqueue = ARGV[8] == '1', ARGV[10] == '1'
 
-local h = with_hold(request)
+local h = with_hold(holders, request)
 if h then
   if h.revoked then save() return {'lost', 'forced'} end
   if h.key ~= key then
     if h.inbox ~= ARGV[16] then tell(h) end
     h.key, h.inbox, h.attach, dirty = key, ARGV[16], h.attach + 1, true
   end
+  evict()
   save()
   return lease(h)
 end
 
+if with_hold(expired, request) then
+  save()
+  return {'lost', 'expired'}
+end
 local over = redis.call('HGET', KEYS[6], ARGV[4])
 if over then
   save()
@@ -28,11 +33,12 @@ for _, other in ipairs(holders) do
     if qlen > 0 and redis.call('ZSCORE', KEYS[2], request) then drop_places({request}) end
     if ARGV[9] ~= '1' or other.key ~= key or other.shared ~= shared or other.revoked then
       save()
-      return {'held', other.shared ~= shared and 'mode' or 'self', qlen, write_holder(other), now, evicted}
+      return {'held', other.shared ~= shared and 'mode' or 'self', qlen, write_holder(other), now}
     end
     other.holds, dirty = other.holds .. request .. '\29', true
     other.ttl = math.max(other.ttl, ttl)
     other.expires = math.max(other.expires, now + other.ttl)
+    evict()
     save()
     return lease(other)
   end
@@ -83,6 +89,7 @@ if free and admits(shared) then
     inbox = ARGV[16], owner = owner, meta = ARGV[15], holds = '\29' .. request .. '\29'}
   holders[#holders + 1] = h
   dirty = true
+  evict()
   save()
   return lease(h)
 end
@@ -90,7 +97,7 @@ end
 if not enqueue then
   if placed then drop_places({request}) end
   save()
-  return {'held', '', qlen, holder(), now, evicted}
+  return {'held', '', qlen, holder(), now}
 end
 
 if not placed then place() end
@@ -98,9 +105,10 @@ redis.call('ZADD', KEYS[4], now + ARGV[13], request)
 redis.call('HSET', KEYS[3], request, (string.gsub(redis.call('HGET', KEYS[3], request),
   '^(%d+\31%d+\31%d\31)[^\31]*', function(head) return head .. ARGV[16] end)))
 for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], 3600000) end
+evict()
 save()
 local rank = redis.call('ZRANK', KEYS[2], request)
-local retry = tonumber(ARGV[17])
+local retry = math.min(ARGV[17], ARGV[13] / 2)
 for _, other in ipairs(holders) do
   retry = math.min(retry, other.expires - now + 1000)
 end

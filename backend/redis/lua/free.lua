@@ -12,8 +12,9 @@ do
     local expires = now + ARGV[7]
     redis.call('HSET', KEYS[1], 'f', '1', 't', token, 'h', string.format('%.0f\31%s\0311\31%.0f\31%s\31%s\31%s\31%s\31%s\31\29%s\29\30',
       token, ARGV[6], expires, ARGV[7], ARGV[8] == '1' and 's' or '', ARGV[16], ARGV[5], ARGV[15], ARGV[3]))
-    redis.call('PEXPIREAT', KEYS[1], math.floor((math.max(now, token) + ARGV[2]) / 1000) + 60000)
+    redis.call('PEXPIREAT', KEYS[1], math.floor((math.max(token, expires) + ARGV[2]) / 1000) + 1)
     redis.call('ZADD', KEYS[5], expires, ARGV[1])
+    if now % 16 == 0 then sweep(now) end
     return {'granted', token, expires, now}
   end
 end

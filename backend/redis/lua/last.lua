@@ -4,7 +4,7 @@
 do
   local clock = redis.call('TIME')
   local rec = redis.call('HMGET', KEYS[1], 'f', 'h')
-  if rec[1] == '1' and ARGV[6] ~= '' and redis.call('ZCARD', KEYS[2]) == 0 then
+  if rec[1] == '1' and rec[2] and ARGV[6] ~= '' and redis.call('ZCARD', KEYS[2]) == 0 then
     local token, key, attach, expires, inbox, holds = string.match(rec[2],
       '^(%d+)\31(%x+)\31(%d+)\31(%d+)\31%d+\31s?\31([^\31]*)\31[^\31]*\31[^\31]*\31\29([^\29\30]*)\29\30$')
     local now = clock[1] * 1000000 + clock[2]

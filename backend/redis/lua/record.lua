@@ -1,7 +1,7 @@
 -- The record of a lock, read and pruned. Every script starts with this text,
--- before which two locals say what it may drop: evicts, expired holders (so that
--- each expiry is reported by the one call that dropped it), and prunes, dead
--- waiters.
+-- before which a local says whether it may drop dead waiters: prunes. Expired
+-- holders count for nothing, but stay in the record until a call drops them that
+-- can report them.
 --
 -- KEYS  1 the record (hash)      f format, t last token, s last ticket, h holders
 --       2 the queue (zset)       request id -> order * 16 + priority
@@ -30,7 +30,6 @@ local qlen = redis.call('ZCARD', KEYS[2])
 -- dirty: the record is to be written; moved: somebody may be grantable now.
 local dirty, moved = false, false
 local evicted = ''
--- expired holders that this script leaves to the next one that evicts.
 local expired = {}
 
 -- remember keeps the end of a hold.
@@ -40,9 +39,12 @@ local function remember(request, token, key, cause)
   if redis.call('HLEN', KEYS[6]) > 48 then trim_ends() end
 end
 
+-- end_holds keeps the ends of a lease's holds, of very many the latest.
 local function end_holds(h, cause)
-  for request in string.gmatch(h.holds, '([^\29]+)') do
-    remember(string.sub(redis.sha1hex(request), 1, 32), h.token, h.key, cause)
+  local requests = {}
+  for request in string.gmatch(h.holds, '([^\29]+)') do requests[#requests + 1] = request end
+  for i = math.max(1, #requests - 15), #requests do
+    remember(string.sub(redis.sha1hex(requests[i]), 1, 32), h.token, h.key, cause)
   end
   dirty = true
 end
@@ -54,40 +56,58 @@ if rec[3] and rec[3] ~= '' then
     local h = {token = tonumber(token), key = key, attach = tonumber(attach), expires = tonumber(expires), ttl = tonumber(ttl),
       shared = string.find(flags, 's', 1, true) ~= nil, revoked = string.find(flags, 'r', 1, true) ~= nil,
       inbox = inbox, owner = owner, meta = meta, holds = holds}
-    if h.expires <= now and not evicts then
-      expired[#expired + 1] = h
-    elseif h.expires <= now then
-      end_holds(h, 'e')
-      evicted = evicted .. int(h.token) .. '\31' .. (h.shared and '1' or '0') .. '\31' .. owner .. '\30'
-      dirty, moved = true, true
-    else
-      holders[#holders + 1] = h
-    end
+    local living = h.expires > now
+    local list = living and holders or expired
+    list[#list + 1] = h
   end
+end
+
+-- evict drops the expired holders. The reply must report what it adds to
+-- evicted: each expiry is reported by the one call that dropped it.
+local function evict()
+  for _, h in ipairs(expired) do
+    end_holds(h, 'e')
+    evicted = evicted .. int(h.token) .. '\31' .. (h.shared and '1' or '0') .. '\31' .. h.owner .. '\30'
+    moved = true
+  end
+  expired = {}
 end
 
 local function drop_places(requests)
   for i = 1, #requests, 1000 do
     local j = math.min(i + 999, #requests)
-    redis.call('ZREM', KEYS[2], unpack(requests, i, j))
+    qlen = qlen - redis.call('ZREM', KEYS[2], unpack(requests, i, j))
     redis.call('HDEL', KEYS[3], unpack(requests, i, j))
     redis.call('ZREM', KEYS[4], unpack(requests, i, j))
   end
-  qlen = qlen - #requests
   dirty, moved = true, true
+end
+
+-- repair drops what is left of places that the server lost a part of, by an
+-- eviction or by hand. Their sidecars ask again, which makes them new ones.
+local function repair()
+  local all, broken = {}, {}
+  for _, request in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do all[request] = 1 end
+  for _, request in ipairs(redis.call('HKEYS', KEYS[3])) do all[request] = (all[request] or 0) + 1 end
+  for _, request in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do all[request] = (all[request] or 0) + 1 end
+  for request, parts in pairs(all) do
+    if parts < 3 then broken[#broken + 1] = request end
+  end
+  drop_places(broken)
 end
 
 if prunes and qlen > 0 then
   local dead = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now)
   if #dead > 0 then drop_places(dead) end
+  if qlen ~= redis.call('ZCARD', KEYS[4]) or qlen ~= redis.call('HLEN', KEYS[3]) then repair() end
 end
 
-local function with_token(token)
-  for _, h in ipairs(holders) do if h.token == token then return h end end
+local function with_token(list, token)
+  for _, h in ipairs(list) do if h.token == token then return h end end
 end
 
-local function with_hold(request)
-  for _, h in ipairs(holders) do
+local function with_hold(list, request)
+  for _, h in ipairs(list) do
     if string.find(h.holds, '\29' .. request .. '\29', 1, true) then return h end
   end
 end
@@ -107,8 +127,12 @@ local function write_holder(h)
     (h.shared and 's' or '') .. (h.revoked and 'r' or ''), h.inbox, h.owner, h.meta, h.holds}, '\31') .. '\30'
 end
 
+-- hint publishes. A server that refuses to (an ACL without channels) must not
+-- fail the call half-way: a hint decides nothing.
+local function hint(inbox, text) redis.pcall('PUBLISH', inbox, text) end
+
 -- tell hints at a holder that its lease changed under it.
-local function tell(h) redis.call('PUBLISH', h.inbox, 'r\31' .. id .. '\31' .. int(h.token)) end
+local function tell(h) hint(h.inbox, 'r\31' .. id .. '\31' .. int(h.token)) end
 
 -- wake hints at every waiter that could be granted now: the first one, and if
 -- it is shared the shared ones that follow it without a gap.
@@ -120,29 +144,30 @@ local function wake()
     for i, request in ipairs(requests) do
       local shared = is_shared(data[i])
       if not admits(shared) or not shared and from + i > 1 then return end
-      redis.call('PUBLISH', string.match(data[i], '^%d+\31%d+\31%d\31([^\31]*)'), 'g\31' .. id .. '\31' .. request)
+      hint(string.match(data[i], '^%d+\31%d+\31%d\31([^\31]*)'), 'g\31' .. id .. '\31' .. request)
       if not shared then return end
     end
     from = from + 64
   end
 end
 
--- save writes what changed, and keeps the index to the busy locks.
+-- save writes what changed, and keeps the index to the busy locks. The record
+-- is kept for the retention after its last lease, and while places may stand.
 local function save()
   if dirty then
-    local blob = ''
-    local look = now + 60000000
-    for _, h in ipairs(holders) do
-      blob = blob .. write_holder(h)
-      if h.expires < look then look = h.expires end
+    local blobs, look, keep = {}, now + 60000000, math.max(now, last)
+    for _, list in ipairs({expired, holders}) do
+      for _, h in ipairs(list) do
+        blobs[#blobs + 1] = write_holder(h)
+        look, keep = math.min(look, math.max(h.expires, now)), math.max(keep, h.expires)
+      end
     end
-    redis.call('HSET', KEYS[1], 'f', '1', 't', last, 'h', blob)
-    redis.call('PEXPIREAT', KEYS[1], math.floor((math.max(now, last) + retention) / 1000) + 60000)
-    for _, h in ipairs(expired) do
-      blob, look = blob .. write_holder(h), now
-    end
-    if blob ~= '' or qlen > 0 then
+    if qlen > 0 then keep = keep + 3600000000 end
+    redis.call('HSET', KEYS[1], 'f', '1', 't', last, 'h', table.concat(blobs))
+    redis.call('PEXPIREAT', KEYS[1], math.floor((keep + retention) / 1000) + 1)
+    if #blobs > 0 or qlen > 0 then
       redis.call('ZADD', KEYS[5], look, id)
+      if now % 16 == 0 then sweep(now) end
     else
       redis.call('ZREM', KEYS[5], id)
     end
@@ -173,7 +198,7 @@ end
 -- find returns the lease that key, token and attach number prove, or nil, the
 -- answer, and whether the lease was released.
 local function find(key, token, attach)
-  local h = with_token(token)
+  local h = with_token(holders, token)
   if h then
     if h.key ~= key then return nil, {'notowner'} end
     if attach ~= 0 and attach ~= h.attach then return nil, {'lost', 'reattached'} end

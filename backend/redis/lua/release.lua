@@ -3,7 +3,7 @@
 local h, answer, released = find(ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]))
 if not h then
   save()
-  if answer[1] == 'lost' and not with_token(tonumber(ARGV[4])) then
+  if answer[1] == 'lost' and not with_token(holders, tonumber(ARGV[4])) then
     -- The hold may have been released before its lease ended otherwise.
     local own = redis.call('HGET', KEYS[6], ARGV[8])
     released = released or own and string.sub(own, 57, 57) == 'x'

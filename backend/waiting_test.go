@@ -1,0 +1,467 @@
+package backend_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+func TestGrantThatMeetsNobodyIsUndone(t *testing.T) {
+	for _, way := range []string{"sync", "async"} {
+		synctest.Test(t, func(t *testing.T) {
+			answer := make(chan struct{})
+			watched := &observed{}
+			s, _, other := stage(t, backend.Options{Observer: watched}, func(d *staged) {
+				d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+					res, err := d.Driver.Acquire(ctx, r)
+					<-answer
+					return res, err
+				}
+			})
+			dead := &driver.AcquireRequest{LockID: "a", OwnerID: "dead", RequestID: "dead", Key: driver.KeyOf("dead"), TTL: time.Second}
+			if _, err := other.Acquire(t.Context(), dead); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			if way == "sync" {
+				go func() {
+					_, err := s.Acquire(ctx, &backend.AcquireRequest{LockID: "a", Wait: backend.Forever})
+					ended <- err
+				}()
+			} else {
+				s.AcquireAsync(ctx, &backend.AcquireRequest{LockID: "a"}, func(_ *backend.Lease, err error) { ended <- err })
+			}
+			synctest.Wait()
+			if l, err := s.Get(t.Context(), "a"); err != nil || len(l.Holders) != 1 {
+				t.Fatalf("the store has %+v (%v), want the grant", l, err)
+			}
+			cancel()
+			close(answer)
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: error %v, want context.Canceled", way, err)
+			}
+			synctest.Wait()
+			empty(t, s, "a")
+			if watched.expired != 1 {
+				t.Errorf("%s: %d expiries were counted, want the one that the grant reported", way, watched.expired)
+			}
+		})
+	}
+}
+
+func TestUnknownErrorIsAnUnknownOutcomeAndUndoneUntilItWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		strange := errors.New("strange")
+		refusals := 5
+		s, d, _ := stage(t, backend.Options{}, func(d *staged) {
+			d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				if _, err := d.Driver.Acquire(ctx, r); err != nil {
+					return nil, err
+				}
+				return nil, strange
+			}
+			d.leave = func(ctx context.Context, r *driver.LeaveRequest) error {
+				if refusals--; refusals >= 0 {
+					return driver.ErrUnavailable
+				}
+				return d.Driver.Leave(ctx, r)
+			}
+		})
+		_, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", RequestID: "r"})
+		if !errors.Is(err, driver.ErrIndeterminate) || !errors.Is(err, strange) {
+			t.Errorf("error %v, want ErrIndeterminate and what it was", err)
+		}
+		time.Sleep(10 * time.Second) // well before the lease's own end
+		synctest.Wait()
+		empty(t, s, "a")
+		if left := d.leaves(); len(left) != 6 || left[5] != "r" {
+			t.Errorf("left %v, want r until it worked", left)
+		}
+	})
+}
+
+func TestUndoEndsWithTheLongestLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var lines []string
+		s, _, _ := stage(t, backend.Options{Logf: func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			lines = append(lines, fmt.Sprintf(format, args...))
+		}}, func(d *staged) {
+			d.acquire = func(context.Context, *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				return nil, driver.ErrIndeterminate
+			}
+			d.leave = func(context.Context, *driver.LeaveRequest) error { return driver.ErrUnavailable }
+		})
+		if _, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a"}); !errors.Is(err, driver.ErrIndeterminate) {
+			t.Error(err)
+		}
+		time.Sleep(s.Capabilities().MaxTTL + 10*time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if len(lines) != 1 {
+			t.Errorf("logged %q, want one line that the undo was given up", lines)
+		}
+	})
+}
+
+func TestUndosAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		logged := 0
+		s, d, _ := stage(t, backend.Options{Logf: func(string, ...any) { mu.Lock(); logged++; mu.Unlock() }}, func(d *staged) {
+			d.acquire = func(context.Context, *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				return nil, driver.ErrIndeterminate
+			}
+			d.leave = func(ctx context.Context, _ *driver.LeaveRequest) error { <-ctx.Done(); return driver.ErrIndeterminate }
+		})
+		const bound = 4096
+		for range bound + 3 {
+			_, _ = s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a"})
+		}
+		synctest.Wait()
+		if n := len(d.leaves()); n != bound || logged != 3 {
+			t.Errorf("%d undos are under way and %d were given up, want %d and 3", n, logged, bound)
+		}
+		began := time.Now()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("close waited %v for undos that do not end", took)
+		}
+	})
+}
+
+func TestLostHintIsMadeUpForByThePoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d, other := stage(t, backend.Options{}, func(d *staged) { d.watch = deaf })
+		r := &driver.AcquireRequest{LockID: "a", OwnerID: "o", RequestID: "r", Key: driver.KeyOf("r"), TTL: time.Minute}
+		res, err := other.Acquire(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := start(t.Context(), s, backend.AcquireRequest{LockID: "a", Wait: backend.Forever})
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		poll := s.Capabilities().Poll
+		times := d.times()
+		for i, at := range times[1:] {
+			if gap := at.Sub(times[i]); gap > poll || gap < poll*3/4 {
+				t.Errorf("attempt %d came %v after the one before, want within a quarter of %v", i+1, gap, poll)
+			}
+		}
+		released := time.Now()
+		if _, err := other.Release(t.Context(), &driver.ReleaseRequest{LeaseRef: driver.LeaseRef{LockID: "a", Key: r.Key, Token: res.Lease.Token}}); err != nil {
+			t.Fatal(err)
+		}
+		o := <-ended
+		if late := o.at.Sub(released); o.err != nil || late > poll {
+			t.Errorf("granted %v after the release (%v), want within %v", late, o.err, poll)
+		}
+	})
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		s, _, _ := stage(t, backend.Options{}, func(d *staged) {
+			d.watch = deaf
+			d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				if d.tries() > 5 {
+					return d.Driver.Acquire(ctx, r)
+				}
+				return &driver.AcquireResult{Position: 1, QueueLength: 1, RetryAfter: 70 * time.Millisecond}, nil
+			}
+		})
+		mustAcquire(t, s, &backend.AcquireRequest{LockID: "a", Wait: backend.Forever})
+		if took := time.Since(began); took != 5*70*time.Millisecond {
+			t.Errorf("granted after %v, want after five pauses of 70ms", took)
+		}
+	})
+}
+
+func TestPositionIsToldAtMostOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := stage(t, backend.Options{}, func(d *staged) {
+			d.watch = deaf
+			d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				n := d.tries()
+				if n > 50 {
+					return d.Driver.Acquire(ctx, r)
+				}
+				if n > 25 {
+					n = 25 // it does not move any more
+				}
+				return &driver.AcquireResult{Position: 100 - n, QueueLength: 100, RetryAfter: 100 * time.Millisecond}, nil
+			}
+		})
+		var told []int
+		var at []time.Time
+		mustAcquire(t, s, &backend.AcquireRequest{LockID: "a", Wait: backend.Forever, OnQueued: func(position, length int) {
+			told, at = append(told, position), append(at, time.Now())
+			if length != 100 {
+				t.Errorf("told a length of %d", length)
+			}
+		}})
+		if !slices.Equal(told, []int{99, 89, 79, 75}) {
+			t.Errorf("told %v, want the first, one a second, the last", told)
+		}
+		for i := 1; i < len(at); i++ {
+			if gap := at[i].Sub(at[i-1]); gap < time.Second {
+				t.Errorf("told twice within %v", gap)
+			}
+		}
+	})
+}
+
+func TestPlaceOutlivesAnOutageAndAFirstAttemptDoesNot(t *testing.T) {
+	for _, outage := range []error{driver.ErrUnavailable, driver.ErrIndeterminate, driver.ErrBreakerOpen} {
+		synctest.Test(t, func(t *testing.T) {
+			var down atomic.Bool
+			down.Store(true)
+			s, d, other := stage(t, backend.Options{}, func(d *staged) {
+				d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+					if down.Load() {
+						return nil, outage
+					}
+					return d.Driver.Acquire(ctx, r)
+				}
+			})
+			if _, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", Wait: backend.Forever}); !errors.Is(err, outage) {
+				t.Errorf("a first attempt in an outage: %v, want %v", err, outage)
+			}
+			synctest.Wait()
+			if undone := len(d.leaves()) == 1; undone != errors.Is(outage, driver.ErrIndeterminate) {
+				t.Errorf("%v: undone is %v", outage, undone)
+			}
+			down.Store(false)
+			r := &driver.AcquireRequest{LockID: "a", OwnerID: "o", RequestID: "r", Key: driver.KeyOf("r"), TTL: 5 * time.Second}
+			if _, err := other.Acquire(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			ended := start(t.Context(), s, backend.AcquireRequest{LockID: "a", Wait: backend.Forever})
+			synctest.Wait()
+			down.Store(true)
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			down.Store(false)
+			if o := <-ended; o.err != nil {
+				t.Errorf("a place in an outage: %v", o.err)
+			}
+		})
+	}
+}
+
+func TestQuarantineIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ends := time.Now().Add(time.Minute)
+		s, _, _ := stage(t, backend.Options{}, func(d *staged) {
+			d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				if time.Now().Before(ends) {
+					return nil, driver.ErrQuarantined
+				}
+				return d.Driver.Acquire(ctx, r)
+			}
+		})
+		if _, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a"}); !errors.Is(err, driver.ErrQuarantined) {
+			t.Errorf("a try: %v", err)
+		}
+		began := time.Now()
+		if _, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", Wait: 3 * time.Second}); !errors.Is(err, driver.ErrQuarantined) || time.Since(began) != 3*time.Second {
+			t.Errorf("a bounded wait: %v after %v", err, time.Since(began))
+		}
+		mustAcquire(t, s, &backend.AcquireRequest{LockID: "a", Wait: backend.Forever})
+		if late := time.Since(ends); late < 0 || late > s.Capabilities().Poll {
+			t.Errorf("granted %v after the quarantine", late)
+		}
+	})
+}
+
+func TestLastTryTakesWhatWasFreedUnheard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, other := stage(t, backend.Options{}, func(d *staged) { d.watch = deaf })
+		r := &driver.AcquireRequest{LockID: "a", OwnerID: "o", RequestID: "r", Key: driver.KeyOf("r"), TTL: time.Minute}
+		res, err := other.Acquire(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		ended := start(t.Context(), s, backend.AcquireRequest{LockID: "a", Wait: time.Second})
+		time.Sleep(900 * time.Millisecond)
+		synctest.Wait()
+		if _, err := other.Release(t.Context(), &driver.ReleaseRequest{LeaseRef: driver.LeaseRef{LockID: "a", Key: r.Key, Token: res.Lease.Token}}); err != nil {
+			t.Fatal(err)
+		}
+		if o := <-ended; o.err != nil || o.at.Sub(began) != time.Second {
+			t.Errorf("the wait of 1s ended after %v with %v, want the lease", o.at.Sub(began), o.err)
+		}
+	})
+}
+
+// A refusal because the owner holds the lock itself takes the place away too, or
+// it would hold up those behind it.
+func TestLastTryAgainstOneselfLeavesNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var own driver.AcquireRequest
+		s, _, other := stage(t, backend.Options{}, func(d *staged) {
+			d.watch = deaf
+			d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				if !r.Enqueue { // just before the last try the owner gets the lock by another request
+					own = driver.AcquireRequest{LockID: "a", OwnerID: r.OwnerID, RequestID: "own", Key: driver.KeyOf("own"), TTL: time.Minute}
+					if _, err := d.Driver.Evict(ctx, &driver.EvictRequest{LockID: "a", Token: 1 << 51, Cause: driver.CauseForced}); err != nil {
+						t.Error(err)
+					}
+					own.Priority, own.Enqueue, own.PlaceTTL = driver.MaxPriority, true, time.Minute
+					if res, err := d.Driver.Acquire(ctx, &own); err != nil || res.Lease == nil {
+						t.Errorf("the owner's other request: %+v (%v)", res, err)
+					}
+				}
+				return d.Driver.Acquire(ctx, r)
+			}
+		})
+		holder := &driver.AcquireRequest{LockID: "a", OwnerID: "h", RequestID: "h", Key: driver.KeyOf("h"), TTL: time.Minute, TokenFloor: 1 << 51}
+		if _, err := other.Acquire(t.Context(), holder); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "me", RequestID: "r", Wait: time.Second})
+		if held := (*driver.HeldError)(nil); !errors.As(err, &held) || !held.BySelf {
+			t.Fatalf("error %v, want held by self", err)
+		}
+		synctest.Wait()
+		if l, err := s.Get(t.Context(), "a"); err != nil || len(l.Waiters) != 0 || len(l.Holders) != 1 {
+			t.Errorf("the lock is %+v (%v), want no place", l, err)
+		}
+	})
+}
+
+func TestWatchIsResumedAndAResyncWakesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var lines, watches int
+		sinks := make(chan func(driver.Hint), 1)
+		s, d, other := stage(t, backend.Options{Logf: func(string, ...any) { mu.Lock(); lines++; mu.Unlock() }}, func(d *staged) {
+			d.watch = func(ctx context.Context, sink func(driver.Hint)) error {
+				mu.Lock()
+				watches++
+				n := watches
+				mu.Unlock()
+				if n <= 3 {
+					return driver.ErrUnavailable
+				}
+				sinks <- sink
+				return deaf(ctx, sink)
+			}
+		})
+		r := &driver.AcquireRequest{LockID: "a", OwnerID: "o", RequestID: "r", Key: driver.KeyOf("r"), TTL: time.Minute}
+		if _, err := other.Acquire(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		sink := <-sinks
+		mu.Lock()
+		if lines != 3 {
+			t.Errorf("%d lines about 3 broken watches", lines)
+		}
+		mu.Unlock()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var all []<-chan outcome
+		for range 20 {
+			all = append(all, start(ctx, s, backend.AcquireRequest{LockID: "a", Wait: backend.Forever}))
+		}
+		synctest.Wait()
+		before := d.tries()
+		sink(driver.Hint{Kind: driver.HintResync})
+		time.Sleep(s.Capabilities().Poll/2 + time.Millisecond) // before any of them polls
+		synctest.Wait()
+		if n := d.tries() - before; n != 20 {
+			t.Errorf("%d of 20 waiters re-checked after a resync", n)
+		}
+		revoked := make(chan int64, 1)
+		s.OnRevoked(func(lockID string, token int64) { revoked <- token })
+		sink(driver.Hint{Kind: driver.HintRevoked, LockID: "a", Token: 7})
+		if token := <-revoked; token != 7 {
+			t.Errorf("token %d", token)
+		}
+		sink(driver.Hint{Kind: driver.HintGrantable, LockID: "a", RequestID: "nobody's"})
+		cancel()
+		for _, ended := range all {
+			if o := <-ended; !errors.Is(o.err, context.Canceled) {
+				t.Error(o.err)
+			}
+		}
+		synctest.Wait()
+		if l, _ := s.Get(t.Context(), "a"); len(l.Waiters) != 0 || s.Waiting() != 0 {
+			t.Errorf("%d places and %d waiters are left", len(l.Waiters), s.Waiting())
+		}
+	})
+}
+
+// observed keeps what an observer is told.
+type observed struct {
+	mu               sync.Mutex
+	acquired         []backend.AcquireObservation
+	waiting, expired int
+}
+
+func (o *observed) Acquired(a backend.AcquireObservation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.acquired = append(o.acquired, a)
+}
+
+func (o *observed) Waiting(delta int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting += delta
+}
+
+func (o *observed) Expired(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.expired += n
+}
+
+func TestObserverIsToldEachAcquireOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &observed{}
+		s, _, _ := stage(t, backend.Options{Observer: o, Name: "b"}, nil)
+		if s.Name() != "b" || s.Driver() == nil {
+			t.Errorf("name %q", s.Name())
+		}
+		mustAcquire(t, s, &backend.AcquireRequest{LockID: "a", TTL: 3 * time.Second})
+		if _, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a"}); !errors.Is(err, driver.ErrHeld) {
+			t.Error(err)
+		}
+		ended := start(t.Context(), s, backend.AcquireRequest{LockID: "a", Wait: backend.Forever})
+		synctest.Wait()
+		o.mu.Lock()
+		if o.waiting != 1 {
+			t.Errorf("%d wait", o.waiting)
+		}
+		o.mu.Unlock()
+		if got := <-ended; got.err != nil {
+			t.Fatal(got.err)
+		}
+		if o.waiting != 0 || o.expired != 1 || len(o.acquired) != 3 {
+			t.Fatalf("observed %+v", o)
+		}
+		if a := o.acquired; a[0].Contended || a[0].Err != nil || !a[1].Contended || a[1].Err == nil || !a[2].Contended || a[2].Wait < 3*time.Second {
+			t.Errorf("observed %+v", a)
+		}
+	})
+}
