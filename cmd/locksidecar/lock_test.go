@@ -81,7 +81,7 @@ func TestSilentSidecarEndsTheCommandBeforeItsLeaseEnds(t *testing.T) {
 			redis := testenv.StartRedisT(t)
 			first := testenv.Daemon(t, "serve", "--backend", redis.URL())
 			other := connect(t, testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint())
-			l := begin(t, first.Endpoint(), "lock", "job", "--ttl", "3", "--", script(t, "trap '' TERM\n"+family))
+			l := begin(t, first.Endpoint(), "lock", "job", "--ttl", "8", "--", script(t, "trap '' TERM\n"+family))
 			pids := l.pids(t, "pids")
 			if err := silence(first); err != nil {
 				t.Fatal(err)

@@ -42,15 +42,16 @@ const (
 	stuckAfter = 5 * time.Second
 )
 
-// killMargin is how long before valid-until SIGKILL is sent.
+// killMargin is how long before valid-until SIGKILL is sent: a busy machine
+// takes its time to find and to end everything.
 func killMargin(ttl time.Duration) time.Duration {
-	return min(max(ttl/20, 150*time.Millisecond), time.Second)
+	return min(max(ttl/10, 250*time.Millisecond), time.Second)
 }
 
 // termMargin is how long before valid-until SIGTERM is sent, although nobody
 // said that the lease is lost: the sidecar is silent, or its store is.
 func termMargin(ttl time.Duration) time.Duration {
-	return min(ttl/4, killGrace+killMargin(ttl))
+	return killMargin(ttl) + min(ttl/6, killGrace)
 }
 
 // errStuck says that the lock must not be released.
@@ -232,7 +233,7 @@ func (s *supervisor) finish(signals <-chan os.Signal) error {
 	case stuck:
 		return &exitError{exitLost, fmt.Errorf("%w; the lock %q is not released, it is free when its lease is over", errStuck, lease.GetLockId())}
 	case s.lost != "":
-		_ = s.release() // the acknowledgement of a revocation; else nothing is left to release
+		s.acknowledge()
 		return &exitError{exitLost, fmt.Errorf("the lease of %q was lost (%s); the command was ended", lease.GetLockId(), s.lost)}
 	}
 	if err := s.release(); err != nil {
@@ -262,6 +263,15 @@ func (s *supervisor) clear(signals <-chan os.Signal) (stuck bool) {
 		t.Stop()
 	}
 	return false
+}
+
+// acknowledge releases a lease that was lost, for as long as that means
+// anything: it lets the next one in after a revocation. Otherwise nothing may be
+// left to release, and nobody to answer.
+func (s *supervisor) acknowledge() {
+	ctx, cancel := context.WithTimeout(context.Background(), min(releaseTimeout, s.held.Left()))
+	defer cancel()
+	_ = s.held.Release(ctx)
 }
 
 // release gives the lease back. What it says of a lease that had ended is the
