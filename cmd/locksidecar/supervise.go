@@ -167,6 +167,9 @@ func (s *supervisor) end(grace time.Duration) {
 // stopped follows the command when job control stopped it. A SIGSTOP is an
 // operator's or a debugger's: the lease is kept.
 func (s *supervisor) stopped(sig syscall.Signal) {
+	if p, ok := readProcess(s.child.group); ok && p.state != 'T' {
+		return // it was continued since
+	}
 	asks := sig == syscall.SIGTTIN || sig == syscall.SIGTTOU
 	switch {
 	case !asks && sig != syscall.SIGTSTP:

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -41,7 +42,10 @@ func open(t *testing.T, endpoint string, env []string, args ...string) *screen {
 	t.Cleanup(func() {
 		_ = slave.Close()
 		_ = master.Close()
-		<-collected
+		select {
+		case <-collected:
+		case <-time.After(patience / 10): // something that the test failed to end has the terminal
+		}
 		if t.Failed() {
 			t.Logf("the screen showed:\n%q", s.buf.String())
 		}
