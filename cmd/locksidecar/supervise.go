@@ -65,6 +65,8 @@ type supervisor struct {
 	errs     io.Writer
 	// gives: the command was given the terminal once.
 	gives bool
+	// owed: the SIGCONT that ended a stop has yet to come by the channel.
+	owed bool
 	// ending: the group was told to end, and is killed from killAt on.
 	ending bool
 	lost   string // why
@@ -103,6 +105,11 @@ func (s *supervisor) run(signals <-chan os.Signal) {
 		t := time.NewTimer(s.tick())
 		select {
 		case sig := <-signals:
+			if sig == syscall.SIGCONT && s.owed {
+				// Passed on when it came; by now it could undo a later stop.
+				s.owed = false
+				break
+			}
 			s.child.forward(sig.(syscall.Signal))
 		case sig := <-s.child.stops:
 			s.stopped(sig)
@@ -204,6 +211,7 @@ func (s *supervisor) suspend() {
 		p.signal(syscall.SIGTSTP)
 	}
 	stopSelf()
+	s.owed = true
 	// Continued. The command is not before the clock was read.
 	s.enforce()
 	if s.gives && s.terminal.mine() {
