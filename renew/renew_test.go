@@ -272,6 +272,8 @@ func TestEnds(t *testing.T) {
 		{"requested", []renew.End{renew.EndRequested}, true, false},
 		{"dead", []renew.End{renew.EndDead}, false, false},
 		{"dead, lingering", []renew.End{renew.EndDead}, true, true},
+		{"drained", []renew.End{renew.EndDrained}, false, false},
+		{"drained, lingering", []renew.End{renew.EndDrained}, true, true},
 		{"broken", []renew.End{renew.EndBroken}, false, true},
 		{"broken, then dead", []renew.End{renew.EndBroken, renew.EndDead}, false, false},
 		{"broken, then dead, lingering", []renew.End{renew.EndBroken, renew.EndDead}, true, true},

@@ -18,6 +18,10 @@ const (
 	// nothing is released: the application may still be inside its
 	// valid-until, and may adopt its leases. EndDead may follow.
 	EndBroken End = iota + 1
+	// EndDrained: this sidecar stops. Its leases are released, except those
+	// that linger: their application goes on, and adopts them from the sidecar
+	// that comes next.
+	EndDrained
 	// EndDead: the application's process is proven dead. Its leases are
 	// released, except those that linger.
 	EndDead
@@ -406,7 +410,7 @@ func (s *Session) End(how End) {
 				l.unhold(leaving)
 				l.schedule() // forgotten at its valid-until
 				continue
-			case EndDead, EndRequested:
+			case EndDrained, EndDead, EndRequested:
 				for _, h := range l.holds {
 					if how == EndRequested || !h.linger {
 						l.giveBack(h)
@@ -435,7 +439,7 @@ func (s *Session) drain() {
 	open := s.ended == 0
 	s.mu.Unlock()
 	if open {
-		s.End(EndRequested)
+		s.End(EndDrained)
 	}
 }
 

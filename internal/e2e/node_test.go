@@ -27,7 +27,7 @@ func node(t *testing.T, args ...string) string {
 	cmd.Dir = nodePackage
 	cmd.Env = append(cmd.Environ(), "LOCKSIDECAR_BIN="+testenv.Binary(t))
 	// The test runner has children of its own: all end together.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{Setpgid: true})
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -23,7 +23,7 @@ func runPython(t *testing.T, env []string, args ...string) {
 	cmd := exec.CommandContext(ctx, testenv.Python(t), append([]string{"-m"}, args...)...) //nolint:gosec // the client of this repository
 	cmd.Dir = filepath.Join(root, "examples/python")
 	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})
 	cmd.WaitDelay = time.Second // a forked process may keep the output open
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("python -m %v: %v\n%s", args, err, out)
