@@ -5,8 +5,8 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 	"sync/atomic"
+	"time"
 )
 
 // errBroken is the cause of what ends because its connection did.
