@@ -14,7 +14,7 @@ func (m *Memory) load() error {
 	}
 	records, err := m.read(f)
 	if err == nil {
-		m.disk = newDisk(f.write, f.db.Close)
+		m.file, m.disk = f, newDisk(f.write, f.db.Close)
 		for i := range m.shards {
 			s := &m.shards[i]
 			s.disk, s.clock, s.unwritten = m.disk, m.o.Clock, make(map[string]*unwritten)

@@ -71,7 +71,8 @@ type Memory struct {
 	o      Options
 	seed   maphash.Seed
 	shards [shardCount]shard
-	// disk is nil without a file.
+	// file and disk are nil without a file.
+	file *file
 	disk *disk
 	// openers counts the drivers; the end of the last one closes an owned memory.
 	openers atomic.Int64
