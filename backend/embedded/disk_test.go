@@ -465,7 +465,10 @@ func cycle(t testing.TB, d *Driver, inside *atomic.Int64, worker int64, n int) {
 		t.Errorf("%s was granted while worker %d is inside", r.LockID, inside.Load())
 	}
 	ref := refOf(r, res.Lease)
-	renew := func() (err error) { _, err = d.Renew(ctx, &driver.RenewRequest{LeaseRef: ref, TTL: time.Minute}); return err }
+	renew := func() (err error) {
+		_, err = d.Renew(ctx, &driver.RenewRequest{LeaseRef: ref, TTL: time.Minute})
+		return err
+	}
 	if err := certain(t, renew); err != nil {
 		t.Errorf("renew: %v", err)
 	}

@@ -2,8 +2,10 @@ package embedded
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"os"
 	"path/filepath"
@@ -159,9 +161,42 @@ func create(path string) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// The pages 0 and 1 name the two latest transactions in turn. After 16 bytes of a
+// page's head come 56 bytes and their FNV-1a sum, all in the machine's byte order.
+const (
+	pageHead  = 16
+	metaBytes = 56
+)
+
+// checkNames refuses a file of which one of these pages is damaged. The library
+// would go back to the transaction before, as if the latest had never been
+// answered.
+func (f *file) checkNames() error {
+	r, err := os.Open(f.db.Path())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	for page := range int64(2) {
+		var meta [metaBytes + 8]byte
+		if _, err := r.ReadAt(meta[:], page*int64(f.db.Info().PageSize)+pageHead); err != nil {
+			return err
+		}
+		sum := fnv.New64a()
+		_, _ = sum.Write(meta[:metaBytes]) // it never fails
+		if sum.Sum64() != binary.NativeEndian.Uint64(meta[metaBytes:]) {
+			return fmt.Errorf("page %d has another checksum than it says", page)
+		}
+	}
+	return nil
+}
+
 // check looks at the whole file: first that it is as long as it says, then its
 // format and every record of the root, whatever their prefix, then the pages.
 func (f *file) check() error {
+	if err := f.checkNames(); err != nil {
+		return err
+	}
 	return f.db.View(func(tx *bbolt.Tx) error {
 		info, err := os.Stat(f.db.Path())
 		if err != nil {

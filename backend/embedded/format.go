@@ -56,7 +56,7 @@ func (r *record) encode(now driver.Instant) []byte {
 		w.texts(h.owner)
 		w.numbers(h.token)
 		w.texts(string(h.key))
-		w.numbers(flag(h.shared, flagShared)|flag(h.revoked, flagRevoked), h.attach, int64(h.ttl), int64(h.expires), int64(len(h.holds)))
+		w.numbers(bitIf(h.shared, flagShared)|bitIf(h.revoked, flagRevoked), h.attach, int64(h.ttl), int64(h.expires), int64(len(h.holds)))
 		w.texts(h.holds...)
 		w.numbers(int64(len(h.metadata)))
 		for _, name := range slices.Sorted(maps.Keys(h.metadata)) {
@@ -66,7 +66,7 @@ func (r *record) encode(now driver.Instant) []byte {
 	w.numbers(int64(len(r.waiters)))
 	for _, p := range r.waiters {
 		w.texts(p.owner, p.request)
-		w.numbers(p.ticket, int64(p.priority), flag(p.shared, flagShared))
+		w.numbers(p.ticket, int64(p.priority), bitIf(p.shared, flagShared))
 		w.texts(string(p.key))
 		w.numbers(int64(p.lasts))
 	}
@@ -79,7 +79,7 @@ func (r *record) encode(now driver.Instant) []byte {
 	w.numbers(int64(len(r.evicted)))
 	for _, e := range r.evicted {
 		w.texts(e.OwnerID)
-		w.numbers(e.Token, flag(e.Shared, flagShared))
+		w.numbers(e.Token, bitIf(e.Shared, flagShared))
 		w.texts(string(e.Cause))
 	}
 	w.b[0] = driver.Format
@@ -151,7 +151,7 @@ func newer(what string, format int64) error {
 	return fmt.Errorf("%s has format %d, this version reads format %d: %w", what, format, driver.Format, driver.ErrFormat)
 }
 
-func flag(set bool, bit int64) int64 {
+func bitIf(set bool, bit int64) int64 {
 	if set {
 		return bit
 	}
