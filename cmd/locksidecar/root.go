@@ -81,6 +81,9 @@ func codeOf(err error) int {
 	if errors.Is(err, driver.ErrInvalid) {
 		return exitUsage
 	}
+	if errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrFormat) {
+		return exitNoDaemon // a backend that cannot be opened
+	}
 	if _, isStatus := status.FromError(err); !isStatus {
 		if strings.HasPrefix(err.Error(), "unknown ") || strings.Contains(err.Error(), "arg(s)") ||
 			strings.Contains(err.Error(), "flag") || strings.Contains(err.Error(), "invalid argument") {
