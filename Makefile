@@ -28,6 +28,7 @@ conformance: setup conformance-embedded conformance-redis ## certify the drivers
 
 conformance-embedded: ## certify the embedded driver
 	go run ./cmd/locksidecar conformance --backend embedded:
+	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; go run ./cmd/locksidecar conformance --backend "embedded://$$dir/locks.db"
 
 conformance-redis: ## certify the Redis driver, on a server of its own
 	go test -count=1 -run 'TestRedis' -v ./conformance
@@ -40,6 +41,7 @@ fuzz-short: ## fuzz each parser for a few seconds
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s ./internal/policy
 	go test -run '^$$' -fuzz FuzzCursor -fuzztime 10s ./internal/events
 	go test -run '^$$' -fuzz FuzzEnd -fuzztime 10s ./backend/redis
+	go test -run '^$$' -fuzz FuzzRecord -fuzztime 10s ./backend/embedded
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -46,10 +46,11 @@ func newServe() *cobra.Command {
 		Long: "Serve locks of a backend on a Unix socket, until SIGTERM or SIGINT.\n\n" +
 			"Flags win over the environment: LOCKSIDECAR_BACKEND, LOCKSIDECAR_SOCKET, LOCKSIDECAR_METRICS,\n" +
 			"LOCKSIDECAR_POLICY, LOCKSIDECAR_LOG_LEVEL.",
-		Example: "  locksidecar serve --backend redis://127.0.0.1:6379",
+		Example: "  locksidecar serve --backend redis://127.0.0.1:6379\n" +
+			"  locksidecar serve --backend embedded:///var/lib/locksidecar/locks.db",
 	}
 	f := c.Flags()
-	f.StringVar(&o.Backend, "backend", "", "backend URL: redis://host:port, rediss://, redis+unix:///path or embedded:")
+	f.StringVar(&o.Backend, "backend", "", "backend URL: redis://host:port, rediss://, redis+unix:///path, embedded:///path (a file) or embedded: (memory)")
 	f.StringVar(&o.Socket, "socket", "", "path of the socket (default "+client.ServePath+")")
 	f.StringVar(&o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
 	loadAccess := accessFlags(c, &o)
