@@ -121,7 +121,7 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g), newWatch(g),
-		newForceRelease(g), newHealth(g), newConformance(), newVersion(),
+		newForceRelease(g), newHealth(g), newConfig(), newConformance(), newVersion(),
 	)
 	return root
 }
