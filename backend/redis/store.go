@@ -165,7 +165,7 @@ func (s *Store) shardPrefix(shard int) string {
 func (s *Store) args(sc *script, lockID string, argv []any) []any {
 	p := s.shardPrefix(shardOf(lockID))
 	all := make([]any, 0, 11+len(argv))
-	all = append(all, "evalsha", sc.sha, 6, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i", p+"e:"+lockID,
+	all = append(all, "evalsha", sc.sha, 5, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i",
 		lockID, s.o.Retention.Microseconds())
 	return append(all, argv...)
 }

@@ -18,21 +18,21 @@ const (
 	policyVariable  = "LOCKSIDECAR_POLICY"
 )
 
-// source is where the configuration comes from: flags, over the environment,
+// settings are from where the configuration comes: flags, over the environment,
 // over the file.
-type source struct {
+type settings struct {
 	file    string
 	o       config.Overrides
 	secrets logging.Secrets
 }
 
 // configFlag is --config.
-func (s *source) configFlag(c *cobra.Command) {
+func (s *settings) configFlag(c *cobra.Command) {
 	c.Flags().StringVar(&s.file, "config", "", "the configuration file (default $"+configVariable+", then none)")
 }
 
 // flags are those that win over the file.
-func (s *source) flags(c *cobra.Command) {
+func (s *settings) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&s.o.Backend, "backend", "", "URL of the one backend, instead of the file's: redis://host:port, rediss://, redis+unix:///path or embedded:")
 	f.StringVar(&s.o.Socket, "socket", "", "path of the socket (default "+config.DefaultSocket+")")
@@ -44,7 +44,7 @@ func (s *source) flags(c *cobra.Command) {
 }
 
 // environment fills in what no flag said.
-func (s *source) environment() {
+func (s *settings) environment() {
 	s.file = fallback(s.file, configVariable)
 	s.o.Backend = fallback(s.o.Backend, backendVariable)
 	s.o.Socket = fallback(s.o.Socket, socketVariable)
@@ -53,7 +53,7 @@ func (s *source) environment() {
 }
 
 // load reads what is in force now. The secrets in it are known from then on.
-func (s *source) load() (*config.Config, error) {
+func (s *settings) load() (*config.Config, error) {
 	var f *config.File
 	if s.file != "" {
 		var err error

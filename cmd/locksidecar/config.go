@@ -14,7 +14,7 @@ import (
 
 func newConfig() *cobra.Command {
 	c := &cobra.Command{
-		Use: "config", Short: "Check a configuration, and ask it where a lock is led to", Args: cobra.NoArgs,
+		Use: "config", Short: "Check a configuration, and ask it where a lock is led to", Args: knownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newConfigValidate(), newConfigExplain(), newConfigSchema())
@@ -22,7 +22,7 @@ func newConfig() *cobra.Command {
 }
 
 // loadFile reads the file that --config, the variable or the argument names.
-func (s *source) loadFile() (*config.Config, error) {
+func (s *settings) loadFile() (*config.Config, error) {
 	s.environment()
 	if s.file == "" {
 		return nil, usage("no file: use --config or %s", configVariable)
@@ -38,9 +38,9 @@ func (s *source) loadFile() (*config.Config, error) {
 }
 
 func newConfigValidate() *cobra.Command {
-	from := &source{}
+	from := &settings{}
 	c := &cobra.Command{
-		Use: "validate", Short: "Check a configuration as serve would read it", Args: cobra.NoArgs,
+		Use: "validate", Short: "Check a configuration as serve would read it", Args: exactly(),
 		Long: "Check a configuration as serve would read it, with the same flags and variables over it. The backends are\n" +
 			"not asked: their URLs, and the files that these name, are checked.",
 		Example: "  locksidecar config validate --config /etc/locksidecar/config.yaml",
@@ -62,19 +62,19 @@ func newConfigValidate() *cobra.Command {
 }
 
 func newConfigExplain() *cobra.Command {
-	from, output := &source{}, ""
+	from, output := &settings{}, ""
 	c := &cobra.Command{
-		Use: "explain LOCK", Short: "Say which route of a configuration wins for a lock, and why", Args: cobra.ExactArgs(1),
+		Use: "explain LOCK", Short: "Say which route of a configuration wins for a lock, and why", Args: exactly("LOCK"),
 		Long: "Say which route of a configuration wins for a lock, and why. It exits with 1 if none does. What a running\n" +
 			"daemon still has on an older backend is not known here.",
 		Example: "  locksidecar config explain --config /etc/locksidecar/config.yaml payments/eu/ledger",
 	}
 	from.configFlag(c)
 	from.flags(c)
-	c.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	printsAs(c, &output)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if output != "table" && output != "json" {
-			return usage("output %q: want table or json", output)
+		if err := validOutput(output); err != nil {
+			return err
 		}
 		if err := backend.ValidLockID(args[0]); err != nil {
 			return &exitError{exitUsage, err}
@@ -136,7 +136,7 @@ func printExplanation(c *cobra.Command, e *config.Explanation) error {
 
 func newConfigSchema() *cobra.Command {
 	return &cobra.Command{
-		Use: "schema", Short: "Print the JSON Schema of the configuration file", Args: cobra.NoArgs,
+		Use: "schema", Short: "Print the JSON Schema of the configuration file", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := c.OutOrStdout().Write(config.Schema())
 			return err

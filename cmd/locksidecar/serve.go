@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/locksidecar/locksidecar/internal/config"
 	"github.com/locksidecar/locksidecar/internal/logging"
 	"github.com/locksidecar/locksidecar/internal/sdnotify"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // version is set by the linker for a release.
@@ -35,9 +37,9 @@ func build() app.Build {
 }
 
 func newServe() *cobra.Command {
-	from := &source{}
+	from := &settings{}
 	c := &cobra.Command{
-		Use: "serve", Short: "Serve locks of backends on a Unix socket", Args: cobra.NoArgs,
+		Use: "serve", Short: "Serve locks of backends on a Unix socket", Args: exactly(),
 		Long: "Serve locks of backends on a Unix socket, until SIGTERM or SIGINT.\n\n" +
 			"Flags win over the environment (" + configVariable + ", " + backendVariable + ", " + socketVariable + ",\n" +
 			metricsVariable + ", " + policyVariable + ", LOCKSIDECAR_LOG_LEVEL), which wins over the file. The file is\n" +
@@ -102,9 +104,9 @@ func hangups() (<-chan struct{}, func()) {
 }
 
 func newDev() *cobra.Command {
-	from := &source{o: config.Overrides{Backend: "embedded:"}}
+	from := &settings{o: config.Overrides{Backend: "embedded:"}}
 	c := &cobra.Command{
-		Use: "dev", Short: "Try it: serve locks from memory, with nothing installed", Args: cobra.NoArgs,
+		Use: "dev", Short: "Try it: serve locks from memory, with nothing installed", Args: exactly(),
 	}
 	c.Flags().StringVar(&from.o.Socket, "socket", "", "path of the socket (default "+client.DevPath()+")")
 	c.Flags().StringVar(&from.o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz (default none)")
@@ -132,12 +134,22 @@ func newDev() *cobra.Command {
 }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+	var output string
+	c := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := validOutput(output); err != nil {
+				return err
+			}
 			b := build()
-			_, err := fmt.Fprintf(c.OutOrStdout(), "locksidecar %s %s %s\n", b.Version, b.Revision, b.GoVersion)
+			if output == "json" {
+				return printJSON(c.OutOrStdout(), &lockpb.Build{Version: b.Version, Revision: b.Revision, GoVersion: b.GoVersion})
+			}
+			line := strings.Join(strings.Fields("locksidecar "+b.Version+" "+b.Revision+" "+b.GoVersion), " ")
+			_, err := fmt.Fprintln(c.OutOrStdout(), line)
 			return err
 		},
 	}
+	printsAs(c, &output)
+	return c
 }
