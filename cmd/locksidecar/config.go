@@ -21,10 +21,10 @@ func newConfig() *cobra.Command {
 	return c
 }
 
-// loadFile reads the file that --config, the variable or the argument names.
+// loadFile reads the file that --config or the variable names, and nothing over
+// it.
 func (s *settings) loadFile() (*config.Config, error) {
-	s.environment()
-	if s.file == "" {
+	if s.file = fallback(s.file, configVariable); s.file == "" {
 		return nil, usage("no file: use --config or %s", configVariable)
 	}
 	c, err := s.load()
@@ -40,13 +40,12 @@ func (s *settings) loadFile() (*config.Config, error) {
 func newConfigValidate() *cobra.Command {
 	from := &settings{}
 	c := &cobra.Command{
-		Use: "validate", Short: "Check a configuration as serve would read it", Args: exactly(),
-		Long: "Check a configuration as serve would read it, with the same flags and variables over it. The backends are\n" +
+		Use: "validate", Short: "Check a configuration file as serve would read it", Args: exactly(),
+		Long: "Check a configuration file as serve would read it, without other flags and variables over it. The backends are\n" +
 			"not asked: their URLs, and the files that these name, are checked.",
 		Example: "  locksidecar config validate --config /etc/locksidecar/config.yaml",
 	}
 	from.configFlag(c)
-	from.flags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		loaded, err := from.loadFile()
 		if err == nil {
@@ -64,13 +63,12 @@ func newConfigValidate() *cobra.Command {
 func newConfigExplain() *cobra.Command {
 	from, output := &settings{}, ""
 	c := &cobra.Command{
-		Use: "explain LOCK", Short: "Say which route of a configuration wins for a lock, and why", Args: exactly("LOCK"),
-		Long: "Say which route of a configuration wins for a lock, and why. It exits with 1 if none does. What a running\n" +
+		Use: "explain LOCK", Short: "Say which route of a configuration file wins for a lock, and why", Args: exactly("LOCK"),
+		Long: "Say which route of a configuration file wins for a lock, and why. It exits with 1 if none does. What a running\n" +
 			"daemon still has on an older backend is not known here.",
 		Example: "  locksidecar config explain --config /etc/locksidecar/config.yaml payments/eu/ledger",
 	}
 	from.configFlag(c)
-	from.flags(c)
 	printsAs(c, &output)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := validOutput(output); err != nil {
