@@ -78,21 +78,22 @@ func (d *daemon) takeOver(ctx context.Context) {
 	if err == nil {
 		err = d.apply(ctx, c)
 	}
-	d.mu.Lock()
-	if d.reloads.stale = err != nil; err != nil {
-		d.reloads.refused++
-	} else {
-		d.reloads.ok++
-		d.reloads.loaded = time.Now()
-	}
-	d.mu.Unlock()
+	// The status last: who sees the change there finds the rest.
 	if err != nil {
 		d.metrics.Reloaded(metrics.ReloadRefused)
 		d.o.Logger.Error("the configuration was refused, what was in force stays so", driver.LogError, err)
+	} else {
+		d.metrics.Reloaded(metrics.ReloadOK)
+		d.o.Logger.Info("the configuration was taken over", driver.LogCount, len(c.Routes))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.reloads.stale = err != nil; err != nil {
+		d.reloads.refused++
 		return
 	}
-	d.metrics.Reloaded(metrics.ReloadOK)
-	d.o.Logger.Info("the configuration was taken over", driver.LogCount, len(c.Routes))
+	d.reloads.ok++
+	d.reloads.loaded = time.Now()
 }
 
 // unchangeable names what needs a restart.
