@@ -52,7 +52,7 @@ func (w *Watcher) identity() string {
 		}
 		var dev, ino uint64
 		if s, ok := info.Sys().(*syscall.Stat_t); ok {
-			dev, ino = uint64(s.Dev), s.Ino //nolint:gosec,unconvert // its type is the system's
+			dev, ino = uint64(s.Dev), s.Ino //nolint:unconvert // its type is the system's
 		}
 		fmt.Fprintf(&b, "%s: %d %d %d %d\n", f, dev, ino, info.Size(), info.ModTime().UnixNano())
 	}
