@@ -96,6 +96,9 @@ func Run(ctx context.Context, o Options) error {
 		o: o, router: route.New(nil), metrics: metrics.New(o.Build.Version), events: events.New(o.Config.Events),
 		branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
 	}
+	if o.Config.Replaced {
+		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
+	}
 	if err := d.apply(ctx, o.Config); err != nil {
 		return errors.Join(err, d.close())
 	}

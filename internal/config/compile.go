@@ -56,6 +56,8 @@ type Config struct {
 	Leave bool
 	// DrainTimeout bounds the end.
 	DrainTimeout time.Duration
+	// Replaced: the file has backends, and a flag or a variable replaces them.
+	Replaced bool
 	// Files are those which this was read from: when one changes, so may this.
 	Files []string
 }
@@ -128,6 +130,7 @@ func (f *File) compile(c *Config, o Overrides) error {
 	if o.Backend != "" {
 		c.Backends = []Backend{{URL: o.Backend}}
 		c.Routes = []Route{{Match: Patterns{{"**"}}}}
+		c.Replaced = len(f.Backends) > 0
 		return nil
 	}
 	if len(f.Backends) == 0 {

@@ -216,13 +216,13 @@ func TestOverrides(t *testing.T) {
 	if d := cmp.Diff([]config.Backend{{URL: "embedded:"}}, c.Backends); d != "" {
 		t.Error(d)
 	}
-	if r, ok := c.Route("b"); !ok || r.Backend != "" {
+	if r, ok := c.Route("b"); !ok || r.Backend != "" || !c.Replaced {
 		t.Errorf("the flag's backend does not have every lock: %+v", r)
 	}
 	if d := cmp.Diff([]string{"f", policy}, c.Files); d != "" {
 		t.Error(d)
 	}
-	if c, err = f.Compile("f", config.Overrides{}); err != nil || len(c.Backends) != 1 || c.Backends[0].Name != "a" {
+	if c, err = f.Compile("f", config.Overrides{}); err != nil || c.Replaced || len(c.Backends) != 1 || c.Backends[0].Name != "a" {
 		t.Errorf("a backend without a route is kept: %+v, %v", c, err)
 	}
 	if _, ok := c.Route("b"); ok {

@@ -263,7 +263,57 @@ func TestReloadRefusesABadFileAndKeepsTheOldOne(t *testing.T) {
 	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "b/1"}); err != nil {
 		t.Errorf("the new route: %v", err)
 	}
+	// A policy may come and go: what is held stays, and can be given back.
+	if got := c.hangup(t, good+"policy: {rules: [{locks: ['**'], may: [inspect]}]}\n"); got.GetStale() {
+		t.Errorf("a policy: %v", got)
+	}
+	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "a/2"}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("the policy is not in force: %v", err)
+	}
 	c.release(t, l)
+}
+
+// A backend's URL in a file of its own is read again when that file changes, and
+// is a secret.
+func TestURLFile(t *testing.T) {
+	first, second := testenv.StartRedisT(t), testenv.StartRedisT(t)
+	secret := filepath.Join(t.TempDir(), "url")
+	const password = "hunter2"
+	write := func(r *testenv.Redis) {
+		r.Must(t, "ACL", "SETUSER", "sidecar", "on", ">"+password, "~*", "&*", "+@all")
+		replace(t, secret, "redis://sidecar:"+password+"@"+r.Addr()+"\n")
+	}
+	write(first)
+	c := configure(t, "backends: {a: {url_file: '"+secret+"'}}\n")
+	l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "x", Ttl: seconds(60)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.status(t).GetConfiguration()
+	write(second)
+	if got := c.looked(t, before); got.GetStale() {
+		t.Errorf("%v\n%s", got, c.d.Output())
+	}
+	// Two backends of one name, until the lease of the older has ended.
+	if s := c.status(t); len(s.GetBackends()) != 2 || s.GetBackends()[0].GetRetired() || !s.GetBackends()[1].GetRetired() {
+		t.Errorf("status: %v", s)
+	}
+	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "y"}); err != nil {
+		t.Errorf("the new backend: %v", err)
+	}
+	c.release(t, l)
+	eventually(t, "the older one is closed", func() bool { return len(c.status(t).GetBackends()) == 1 })
+	if n := c.metric(t, `locksidecar_backend_ready{backend="a"}`); n != "1" {
+		t.Errorf("the backend is reported as %s", n)
+	}
+	onSecond := dial(t, testenv.Daemon(t, "serve", "--backend", second.URL()).Endpoint())
+	if got := onSecond.lock(t, "y"); len(got.GetHolders()) != 1 {
+		t.Errorf("the new backend has %v", got)
+	}
+	exit, printed := command(t, "config", "explain", "--config", c.file, "x")
+	if exit != 0 || !strings.Contains(printed, second.Addr()) || strings.Contains(printed+c.d.Output(), password) {
+		t.Errorf("explain ended with %d:\n%s\nthe log:\n%s", exit, printed, c.d.Output())
+	}
 }
 
 // streamed is a Hold stream whose events are counted.
