@@ -86,6 +86,7 @@ var served = regexp.MustCompile(`http://127\.0\.0\.1:\d+/metrics`)
 // metric is a line of the metrics.
 func (c *configured) metric(t *testing.T, series string) string {
 	t.Helper()
+	eventually(t, "the log says where metrics are served", func() bool { return served.MatchString(c.d.Output()) })
 	req, err := http.NewRequestWithContext(within(t), http.MethodGet, served.FindString(c.d.Output()), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -214,9 +215,9 @@ func TestReloadRefusesABadFileAndKeepsTheOldOne(t *testing.T) {
 		if got := c.hangup(t, bad.text); !got.GetStale() || got.GetReloads() != 0 || int(got.GetRefused()) != refused+1 {
 			t.Errorf("%q: %v", bad.text, got)
 		}
-		if !strings.Contains(c.d.Output(), bad.says) || !strings.Contains(c.d.Output(), "the configuration was refused") {
-			t.Errorf("%q: the log does not say %q:\n%s", bad.text, bad.says, c.d.Output())
-		}
+		eventually(t, "the log says "+bad.says, func() bool {
+			return strings.Contains(c.d.Output(), bad.says) && strings.Contains(c.d.Output(), "the configuration was refused")
+		})
 	}
 	if strings.Contains(c.d.Output(), "hunter2") {
 		t.Errorf("a secret is in the log:\n%s", c.d.Output())
