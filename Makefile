@@ -39,6 +39,8 @@ bench: setup ## compare the sidecar with a bare echo and with the store, in one 
 fuzz-short: ## fuzz each parser for a few seconds
 	go test -run '^$$' -fuzz FuzzValidLockID -fuzztime 10s ./backend
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s ./internal/policy
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s ./internal/config
+	go test -run '^$$' -fuzz FuzzMatch -fuzztime 10s ./internal/pattern
 	go test -run '^$$' -fuzz FuzzCursor -fuzztime 10s ./internal/events
 	go test -run '^$$' -fuzz FuzzEnd -fuzztime 10s ./backend/redis
 	go test -run '^$$' -fuzz FuzzRecord -fuzztime 10s ./backend/embedded

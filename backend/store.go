@@ -258,6 +258,7 @@ func (s *Store) Get(ctx context.Context, lockID string) (*driver.Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("get %q: %w", lockID, err)
 	}
+	l.Backend = s.o.Name
 	return l, nil
 }
 
@@ -277,6 +278,9 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 	page, err := s.d.List(ctx, &r)
 	if err != nil {
 		return nil, fmt.Errorf("list: %w", err)
+	}
+	for i := range page.Locks {
+		page.Locks[i].Backend = s.o.Name
 	}
 	return page, nil
 }

@@ -151,8 +151,8 @@ func count(n int) uint32 {
 	return uint32(max(0, n)) //nolint:gosec // no such number comes near 2^32
 }
 
-func lockMessage(l *driver.Lock, backendName string) *lockpb.Lock {
-	m := &lockpb.Lock{LockId: l.LockID, FencingToken: l.Token, Backend: backendName}
+func lockMessage(l *driver.Lock) *lockpb.Lock {
+	m := &lockpb.Lock{LockId: l.LockID, FencingToken: l.Token, Backend: l.Backend}
 	for i := range l.Holders {
 		m.Holders = append(m.Holders, holderMessage(&l.Holders[i]))
 	}

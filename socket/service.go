@@ -12,8 +12,11 @@ import (
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
-// Locks is what a Server needs of the portable store; *backend.Store is one.
+// Locks is what a Server needs of the portable store; *backend.Store is one. Of
+// several stores, an error may tell by a method Backend() string from which it
+// comes.
 type Locks interface {
+	// Name is that of the backend, for errors which do not tell.
 	Name() string
 	Acquire(ctx context.Context, req *backend.AcquireRequest) (*backend.Lease, error)
 	Renew(ctx context.Context, req *backend.RenewRequest) (*backend.Lease, error)
@@ -23,12 +26,28 @@ type Locks interface {
 	ForceRelease(ctx context.Context, req *backend.ForceReleaseRequest) (*backend.ForceReleaseResult, error)
 }
 
-// Sessions is what a Server needs of the keeper of leases; *renew.Keeper is
-// one. Release is here because it may end a lease that a session holds.
+// Sessions is what a Server needs of the keeper of leases: Kept makes one of a
+// *renew.Keeper. Release is here because it may end a lease that a session
+// holds.
 type Sessions interface {
-	Open(o renew.SessionOptions) *renew.Session
+	Open(o renew.SessionOptions) Session
 	Release(ctx context.Context, req *backend.ReleaseRequest) (*driver.ReleaseResult, error)
 }
+
+// Session is one stream's: a *renew.Session is one.
+type Session interface {
+	Acquire(ctx context.Context, req *renew.AcquireRequest)
+	Adopt(ctx context.Context, req *renew.AdoptRequest)
+	Release(req *backend.ReleaseRequest)
+	End(how renew.End)
+}
+
+// Kept are the sessions of one keeper.
+func Kept(k *renew.Keeper) Sessions { return kept{k} }
+
+type kept struct{ *renew.Keeper }
+
+func (k kept) Open(o renew.SessionOptions) Session { return k.Keeper.Open(o) }
 
 // undoTimeout bounds the undoing of a grant whose caller has gone.
 const undoTimeout = 5 * time.Second
@@ -121,7 +140,7 @@ func (s *Server) get(ctx context.Context, in *lockpb.GetRequest) (*lockpb.Lock, 
 	if err != nil {
 		return nil, err
 	}
-	return lockMessage(l, s.o.Locks.Name()), nil
+	return lockMessage(l), nil
 }
 
 // list shows what the peer may inspect of a page of the store: a page may be
@@ -144,7 +163,7 @@ func (s *Server) list(ctx context.Context, c *conn, in *lockpb.ListRequest) (*lo
 		if s.ask(c, lockpb.AdminService_List_FullMethodName, VerbInspect, page.Locks[i].LockID) != nil {
 			continue
 		}
-		out.Locks = append(out.Locks, lockMessage(&page.Locks[i], s.o.Locks.Name()))
+		out.Locks = append(out.Locks, lockMessage(&page.Locks[i]))
 	}
 	return out, nil
 }
