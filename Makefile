@@ -75,13 +75,13 @@ $(PYTHON)/.done: examples/python/requirements.txt examples/python/requirements-d
 	$(PYTHON)/bin/pip install -q --disable-pip-version-check -r examples/python/requirements-dev.txt
 	touch $@
 
-node-setup: $(NODE)/dist/hold.js ## the Node example, compiled
+node-setup: $(NODE)/dist/hold.js ## the Node package, its examples and tests, compiled
 
 $(NODE)/node_modules/.done: $(NODE)/package.json $(NODE)/package-lock.json
 	cd $(NODE) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
-$(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(shell find $(NODE)/src -name '*.ts')
+$(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(NODE)/test/tsconfig.json $(shell find $(NODE)/src $(NODE)/test -name '*.ts')
 	cd $(NODE) && npm run --silent build
 	touch $@
 

@@ -133,8 +133,8 @@ func (k *Keeper) hint(lockID string, token int64) {
 	}
 }
 
-// Close releases every lease that is held, waits for the answers until ctx
-// ends, and stops the keeper.
+// Close releases every lease that is held and does not linger, waits for the
+// answers until ctx ends, and stops the keeper.
 func (k *Keeper) Close(ctx context.Context) error {
 	k.mu.Lock()
 	k.closed = true

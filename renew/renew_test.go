@@ -75,7 +75,13 @@ func (w *world) join(t *testing.T) *world {
 	w.disk = &frozen{Driver: w.memory.Open(), gate: make(chan struct{})}
 	w.store = backend.New(w.disk, backend.Options{Clock: driver.ProcessClock})
 	w.keeper = renew.New(w.store, renew.Options{Clock: driver.ProcessClock})
-	keeper, store := w.keeper, w.store
+	w.closes(t, w.keeper, w.store)
+	return w
+}
+
+// closes closes the two when the test ends.
+func (w *world) closes(t *testing.T, keeper *renew.Keeper, store *backend.Store) {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := keeper.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -84,7 +90,6 @@ func (w *world) join(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	return w
 }
 
 // log collects a session's events.
@@ -267,6 +272,8 @@ func TestEnds(t *testing.T) {
 		{"requested", []renew.End{renew.EndRequested}, true, false},
 		{"dead", []renew.End{renew.EndDead}, false, false},
 		{"dead, lingering", []renew.End{renew.EndDead}, true, true},
+		{"drained", []renew.End{renew.EndDrained}, false, false},
+		{"drained, lingering", []renew.End{renew.EndDrained}, true, true},
 		{"broken", []renew.End{renew.EndBroken}, false, true},
 		{"broken, then dead", []renew.End{renew.EndBroken, renew.EndDead}, false, false},
 		{"broken, then dead, lingering", []renew.End{renew.EndBroken, renew.EndDead}, true, true},

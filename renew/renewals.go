@@ -97,7 +97,7 @@ func (k *Keeper) renew(batch []*lease) {
 	ctx, cancel := context.WithTimeout(k.ctx, timeout)
 	defer cancel()
 	for i, res := range k.store.RenewMany(ctx, reqs) {
-		leases[i].renewed(res)
+		leases[i].renewed(reqs[i].Attach, res)
 	}
 }
 
@@ -112,8 +112,8 @@ func (l *lease) renewal() (req backend.RenewRequest, ok bool) {
 	return backend.RenewRequest{LeaseRef: l.Ref(true), TTL: l.ttl}, true
 }
 
-// renewed takes the answer of an attempt.
-func (l *lease) renewed(res backend.RenewResult) {
+// renewed takes the answer of an attempt that was made as the attachment.
+func (l *lease) renewed(attach int64, res backend.RenewResult) {
 	k := l.s.k
 	l.s.update(func() {
 		l.inFlight = false
@@ -122,7 +122,7 @@ func (l *lease) renewed(res backend.RenewResult) {
 			return // released or lost meanwhile: a late answer revives nothing
 		}
 		now := k.o.Clock.Now()
-		if reason, decided := reasonOf(res.Err); decided {
+		if reason, decided := reasonOf(res.Err); decided && !(reason == ReasonReattached && l.reattaches(attach)) {
 			k.o.Observer.Renewed("lost")
 			l.lose(reason)
 			return
@@ -149,6 +149,20 @@ func (l *lease) renewed(res backend.RenewResult) {
 		}
 		l.schedule()
 	})
+}
+
+// reattaches says whether it may be this session's own adopt, of another hold,
+// that ended the attachment.
+func (l *lease) reattaches(attach int64) bool {
+	if l.Attach > attach {
+		return true
+	}
+	for _, p := range l.s.pending {
+		if p.adopts == l.LeaseID {
+			return true
+		}
+	}
+	return false
 }
 
 // nextRenewal is a third of the TTL after the origin, give or take a tenth.

@@ -18,6 +18,10 @@ const (
 	// nothing is released: the application may still be inside its
 	// valid-until, and may adopt its leases. EndDead may follow.
 	EndBroken End = iota + 1
+	// EndDrained: this sidecar stops. Its leases are released, except those
+	// that linger: their application goes on, and adopts them from the sidecar
+	// that comes next.
+	EndDrained
 	// EndDead: the application's process is proven dead. Its leases are
 	// released, except those that linger.
 	EndDead
@@ -58,6 +62,8 @@ type pending struct {
 	cancel context.CancelFunc
 	// released: the application gave it up by a release.
 	released bool
+	// adopts is the lease id, if it is an adopt.
+	adopts string
 }
 
 // Open starts a session.
@@ -179,6 +185,7 @@ func (s *Session) Adopt(ctx context.Context, req *AdoptRequest) {
 	if p == nil {
 		return
 	}
+	s.update(func() { p.adopts = req.LeaseID })
 	go func() {
 		ref := req.LeaseRef
 		ref.Attach = 0
@@ -251,9 +258,10 @@ func (s *Session) granted(h *hold, l *backend.Lease) (older *lease) {
 		s.k.held.Add(1)
 		s.k.o.Observer.Held(1)
 	} else {
-		until := max(held.ValidUntil, l.ValidUntil)
+		// Answers may come in another order than the store gave them.
+		until, attach := max(held.ValidUntil, l.ValidUntil), max(held.Attach, l.Attach)
 		held.Lease = *l
-		held.ValidUntil = until
+		held.ValidUntil, held.Attach = until, attach
 	}
 	held.ttl = max(held.ttl, l.TTL)
 	if s.holds[h.id] == held {
@@ -402,7 +410,7 @@ func (s *Session) End(how End) {
 				l.unhold(leaving)
 				l.schedule() // forgotten at its valid-until
 				continue
-			case EndDead, EndRequested:
+			case EndDrained, EndDead, EndRequested:
 				for _, h := range l.holds {
 					if how == EndRequested || !h.linger {
 						l.giveBack(h)
@@ -431,7 +439,7 @@ func (s *Session) drain() {
 	open := s.ended == 0
 	s.mu.Unlock()
 	if open {
-		s.End(EndRequested)
+		s.End(EndDrained)
 	}
 }
 

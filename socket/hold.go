@@ -221,7 +221,8 @@ var errCut = errors.New("stream was cut off")
 
 // end ends the session by what became of the stream: nil and a cancelled
 // context are the client's wish, a dead process and a broken connection are
-// what they are. A process that dies after its connection broke still counts.
+// what they are, and so is a sidecar that stops. A process that dies after its
+// connection broke still counts.
 func (h *hold) end(cause error) {
 	stood := h.close()
 	switch {
@@ -233,6 +234,8 @@ func (h *hold) end(cause error) {
 			h.watch()
 			return
 		}
+	case errors.Is(cause, errDraining):
+		h.session.End(renew.EndDrained)
 	default:
 		h.session.End(renew.EndRequested)
 	}

@@ -75,7 +75,7 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 		case <-ctx.Done():
 			return
 		case <-s.drain.Done():
-			cause = nil
+			cause = errDraining
 			out.put(&renew.Event{Kind: renew.Failed, RequestID: out.requestID, LockID: lockID, Err: errDraining})
 			return
 		}

@@ -29,6 +29,13 @@ func TestShutdownTellsReleasesAndEnds(t *testing.T) {
 	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "c", Ttl: seconds(60)}); err != nil {
 		t.Fatal(err)
 	}
+	// What lingers outlives the sidecar, over either protocol.
+	h.acquire(&lockpb.AcquireRequest{LockId: "lingers", Ttl: seconds(60), Linger: true})
+	h.granted()
+	_, _, event = holdLine(t, s.path, "lingers-too", `{"ttl":"60s","linger":true}`)
+	if event["granted"] == nil {
+		t.Fatal(event)
+	}
 	waiting := make(chan error, 1)
 	go func() {
 		_, err := dial(t, s.path).Acquire(within(t), &lockpb.AcquireRequest{LockId: "c"})
@@ -59,6 +66,9 @@ func TestShutdownTellsReleasesAndEnds(t *testing.T) {
 		t.Errorf("Shutdown = %v", err)
 	}
 	eventually(t, "the leases are released", func() bool { return s.free(t, "a")() && s.free(t, "b")() })
+	if s.free(t, "lingers")() || s.free(t, "lingers-too")() {
+		t.Error("a lease that lingers was released")
+	}
 	if _, err := os.Lstat(s.path); err == nil {
 		t.Error("the socket is left behind")
 	}

@@ -341,13 +341,15 @@ func dump(t *testing.T, c *redis.Client, of [2]*Store, lockID string) string {
 		line("place %v %v: %q", z.Member, z.Score, c.HGet(t.Context(), p+"w:"+lockID, z.Member.(string)).Val())
 	}
 	line("waiters %d, deadlines %d", c.HLen(t.Context(), p+"w:"+lockID).Val(), c.ZCard(t.Context(), p+"d:"+lockID).Val())
-	ends := c.HGetAll(t.Context(), p+"e:"+lockID).Val()
-	for hash, end := range ends {
-		ends[hash] = end[32:]
+	ends := make(map[string]string)
+	for field, value := range record {
+		if len(field) == 32 {
+			ends[field] = value[32:]
+		}
 	}
 	line("ends %v", ends)
 	line("busy %v", c.ZScore(t.Context(), p+"i", lockID).Err() == nil)
-	for _, kind := range []string{"l:", "q:", "w:", "d:", "e:"} {
+	for _, kind := range []string{"l:", "q:", "w:", "d:"} {
 		key := p + kind + lockID
 		line("%s lives for ever: %v", kind, c.Exists(t.Context(), key).Val() == 1 && c.PTTL(t.Context(), key).Val() < 0)
 	}

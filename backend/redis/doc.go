@@ -11,11 +11,10 @@
 //
 // All keys of a lock, and the index of its shard, share one Cluster slot:
 //
-//	<prefix>:{<shard>}:l:<lock id>   the record
+//	<prefix>:{<shard>}:l:<lock id>   the record, with the latest ends of its holds
 //	<prefix>:{<shard>}:q:<lock id>   the queue
 //	<prefix>:{<shard>}:w:<lock id>   the waiters
 //	<prefix>:{<shard>}:d:<lock id>   the deadlines of their places
-//	<prefix>:{<shard>}:e:<lock id>   the latest ends of its holds
 //	<prefix>:{<shard>}:i             the busy locks of the shard, and the ended
 //	                                 leases that nobody has told yet
 //

@@ -101,7 +101,7 @@ func (s *Store) call(sc *script, lockID string, argv ...any) *call {
 	shard := shardOf(lockID)
 	p := s.shardPrefix(shard)
 	all := make([]any, 0, 11+len(argv))
-	all = append(all, "evalsha", sc.sha, 6, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i", p+"e:"+lockID,
+	all = append(all, "evalsha", sc.sha, 5, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i",
 		lockID, s.o.Retention.Microseconds())
 	c := &call{script: sc, args: append(all, argv...), slot: s.slot(shard)}
 	if s.o.WaitReplicas > 0 {

@@ -20,7 +20,7 @@ func newConformance() *cobra.Command {
 	var o conformance.Options
 	c := &cobra.Command{
 		Use: "conformance", Short: "Certify a backend, or a running sidecar: exit 0 (all guarantees hold), 1 (some do not) or 2 (could not run)",
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		Example: "  locksidecar conformance --backend redis://127.0.0.1:6379\n" +
 			"  locksidecar conformance --endpoint unix:///run/locksidecar/api.sock -o junit",
 	}

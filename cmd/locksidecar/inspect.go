@@ -11,8 +11,8 @@ import (
 )
 
 func newGet(g *global) *cobra.Command {
-	c := &cobra.Command{Use: "get LOCK", Short: "Show a lock, its holders and waiters", Args: cobra.ExactArgs(1)}
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, args []string) error {
+	c := &cobra.Command{Use: "get LOCK", Short: "Show a lock, its holders and waiters", Args: exactly("LOCK")}
+	return g.connected(g.completes(c), func(c *cobra.Command, cl *client.Client, args []string) error {
 		ctx, cancel := client.Deadline(c.Context())
 		defer cancel()
 		l, err := cl.Get(ctx, &lockpb.GetRequest{LockId: args[0]})
@@ -22,7 +22,7 @@ func newGet(g *global) *cobra.Command {
 		if g.output == "json" {
 			return printJSON(c.OutOrStdout(), l)
 		}
-		if err := table(c.OutOrStdout(), append([][]string{lockHeader}, lockRows(l)...)...); err != nil {
+		if err := headed(c.OutOrStdout(), painted(c.OutOrStdout()), append([][]string{lockHeader}, lockRows(l)...)...); err != nil {
 			return err
 		}
 		for _, w := range l.GetWaiters() {
@@ -34,40 +34,10 @@ func newGet(g *global) *cobra.Command {
 	})
 }
 
-func newList(g *global) *cobra.Command {
-	var req lockpb.ListRequest
-	c := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List the locks that are held or waited for", Args: cobra.NoArgs}
-	c.Flags().StringVar(&req.Prefix, "prefix", "", "only ids that start with this")
-	c.Flags().BoolVar(&req.Contended, "contended", false, "only locks that have waiters")
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
-		all := &lockpb.ListResponse{}
-		for req.PageSize = 1000; ; req.PageToken = all.NextPageToken {
-			ctx, cancel := client.Deadline(c.Context())
-			page, err := cl.List(ctx, &req)
-			cancel()
-			if err != nil {
-				return err
-			}
-			all.Locks, all.NextPageToken = append(all.Locks, page.GetLocks()...), page.GetNextPageToken()
-			if all.NextPageToken == "" {
-				break
-			}
-		}
-		if g.output == "json" {
-			return printJSON(c.OutOrStdout(), all)
-		}
-		rows := [][]string{lockHeader}
-		for _, l := range all.GetLocks() {
-			rows = append(rows, lockRows(l)...)
-		}
-		return table(c.OutOrStdout(), rows...)
-	})
-}
-
 func newForceRelease(g *global) *cobra.Command {
 	var req lockpb.ForceReleaseRequest
 	c := &cobra.Command{
-		Use: "force-release LOCK", Short: "Revoke another's lease", Args: cobra.ExactArgs(1),
+		Use: "force-release LOCK", Short: "Revoke another's lease", Args: exactly("LOCK"),
 		Long: "Revoke another's lease: it cannot be renewed any more, its holder is told, and the lock passes on\n" +
 			"with the holder's release or when the lease's time is over.",
 		Example: "  locksidecar force-release orders/42 --token 1790000000000000 --reason 'web-1 hangs'",
@@ -75,12 +45,10 @@ func newForceRelease(g *global) *cobra.Command {
 	c.Flags().Int64Var(&req.FencingToken, "token", 0, "the lease's token as get shows it: a lease granted since is not touched")
 	c.Flags().StringVar(&req.Reason, "reason", "", "why")
 	c.Flags().BoolVar(&req.Immediate, "immediate", false, "end the lease at once: until its time is over only the fencing token protects")
-	for _, name := range []string{"token", "reason"} {
-		if err := c.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag was declared above
+	return g.connected(g.completes(c), func(c *cobra.Command, cl *client.Client, args []string) error {
+		if err := required(c, "token", "reason"); err != nil {
+			return err
 		}
-	}
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, args []string) error {
 		ctx, cancel := client.Deadline(c.Context())
 		defer cancel()
 		req.LockId = args[0]
@@ -101,7 +69,7 @@ func newForceRelease(g *global) *cobra.Command {
 }
 
 func newHealth(g *global) *cobra.Command {
-	c := &cobra.Command{Use: "health", Short: "Ask whether the daemon and its backend serve: exit 0, 1 (not serving) or 69 (no daemon)", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "health", Short: "Ask whether the daemon and its backend serve: exit 0, 1 (not serving) or 69 (no daemon)", Args: exactly()}
 	return g.connected(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
 		ctx, cancel := client.Deadline(c.Context())
 		defer cancel()
@@ -109,13 +77,16 @@ func newHealth(g *global) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-			return &exitError{exitNo, fmt.Errorf("%w: the daemon answers, its backend does not", client.ErrNotServing)}
+		serving := r.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING
+		switch {
+		case g.output == "json":
+			err = printJSON(c.OutOrStdout(), r)
+		case serving:
+			_, err = fmt.Fprintln(c.OutOrStdout(), "serving")
 		}
-		if g.output == "json" {
-			return printJSON(c.OutOrStdout(), r)
+		if err == nil && !serving {
+			err = &exitError{exitNo, fmt.Errorf("%w: the daemon answers, its backend does not; its log says why", client.ErrNotServing)}
 		}
-		_, err = fmt.Fprintln(c.OutOrStdout(), "serving")
 		return err
 	})
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -31,11 +34,16 @@ func (s *seconds) Type() string { return "duration" }
 
 func (s *seconds) Set(v string) error {
 	d, err := time.ParseDuration(v)
-	if n, perr := strconv.ParseFloat(v, 64); perr == nil {
-		d, err = time.Duration(n*float64(time.Second)), nil
+	if n, notNumber := strconv.ParseFloat(v, 64); notNumber == nil {
+		// Also no NaN, and nothing that a duration cannot hold.
+		if !(n >= 0 && n < math.MaxInt64/float64(time.Second)) {
+			err = strconv.ErrRange
+		} else {
+			d, err = time.Duration(n*float64(time.Second)), nil
+		}
 	}
 	if err != nil || d < 0 {
-		return fmt.Errorf("%q: want a duration such as 10s, or a number of seconds", v)
+		return errors.New("want a duration such as 10s, or a number of seconds, from 0 on")
 	}
 	s.d, s.set = d, true
 	return nil
@@ -57,7 +65,7 @@ type acquireFlags struct {
 
 func (a *acquireFlags) register(c *cobra.Command) {
 	f := c.Flags()
-	f.Var(&a.ttl, "ttl", "how long the lease lasts unless renewed (default 15s)")
+	f.Var(&a.ttl, "ttl", "how long the lease lasts unless renewed, 1s to 60s; bare numbers are seconds (default 15s)")
 	f.VarP(&a.wait, "wait", "w", "how long to wait; bare numbers are seconds (default: until granted)")
 	f.BoolVarP(&a.try, "nonblock", "n", false, "do not wait")
 	f.BoolVarP(&a.req.Shared, "shared", "s", false, "shared mode instead of exclusive")
@@ -66,25 +74,37 @@ func (a *acquireFlags) register(c *cobra.Command) {
 	f.StringToStringVar(&a.req.Metadata, "metadata", nil, "key=value, shown to whoever inspects the lock")
 }
 
-func (a *acquireFlags) request(lock string) *lockpb.AcquireRequest {
+func (a *acquireFlags) request(lock string) (*lockpb.AcquireRequest, error) {
+	if a.try && a.wait.set {
+		return nil, usage("--nonblock and --wait: want one of them")
+	}
 	a.req.LockId, a.req.Ttl, a.req.Wait = lock, a.ttl.proto(), a.wait.proto()
 	if a.try {
 		a.req.Wait = durationpb.New(0)
 	}
-	return &a.req
+	return &a.req, nil
 }
 
 func newAcquire(g *global) *cobra.Command {
 	var a acquireFlags
 	c := &cobra.Command{
-		Use: "acquire LOCK", Short: "Acquire a lease that you renew yourself", Args: cobra.ExactArgs(1),
+		Use: "acquire LOCK", Short: "Acquire a lease that you renew yourself", Args: exactly("LOCK"),
 		Example: "  locksidecar acquire orders/42 --ttl 30s --wait 5",
 	}
 	a.register(c)
 	c.Flags().StringVar(&a.req.RequestId, "request-id", "", "repeat an acquire whose answer was lost under its id")
 	c.Flags().Int64Var(&a.req.TokenFloor, "token-floor", 0, "the new lease's token is at least this")
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, args []string) error {
-		l, err := cl.Acquire(c.Context(), a.request(args[0]))
+	return g.connected(g.completes(c), func(c *cobra.Command, cl *client.Client, args []string) error {
+		req, err := a.request(args[0])
+		if err != nil {
+			return err
+		}
+		var l *lockpb.Lease
+		err = client.Persist(c.Context(), req, func(ctx context.Context, req *lockpb.AcquireRequest) (bool, error) {
+			var err error
+			l, err = cl.Acquire(ctx, req)
+			return false, err
+		})
 		if err != nil {
 			return err
 		}
@@ -110,7 +130,7 @@ func (p *proof) read(c *cobra.Command) error {
 	if p.leaseID == "-" {
 		line, err := bufio.NewReader(c.InOrStdin()).ReadString('\n')
 		if p.leaseID = strings.TrimSpace(line); p.leaseID == "" {
-			return usage("--lease-id -: nothing on standard input: %v", err)
+			return usage("--lease-id -: want the lease_id in the first line of standard input: %w", err)
 		}
 	}
 	return nil
@@ -119,10 +139,13 @@ func (p *proof) read(c *cobra.Command) error {
 func newRenew(g *global) *cobra.Command {
 	var p proof
 	var ttl seconds
-	c := &cobra.Command{Use: "renew LOCK", Short: "Prolong a lease", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "renew LOCK", Short: "Prolong a lease", Args: exactly("LOCK")}
 	p.register(c)
-	c.Flags().Var(&ttl, "ttl", "from now on (default 15s)")
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, args []string) error {
+	c.Flags().Var(&ttl, "ttl", "how long it lasts from now on; bare numbers are seconds (default 15s)")
+	return g.connected(g.completes(c), func(c *cobra.Command, cl *client.Client, args []string) error {
+		if err := required(c, "lease-id", "token"); err != nil {
+			return err
+		}
 		if err := p.read(c); err != nil {
 			return err
 		}
@@ -142,10 +165,15 @@ func newRenew(g *global) *cobra.Command {
 func newRelease(g *global) *cobra.Command {
 	var p proof
 	var requestID string
-	c := &cobra.Command{Use: "release LOCK", Short: "Release a hold of a lease", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "release LOCK", Short: "Release a hold of a lease", Args: exactly("LOCK")}
 	p.register(c)
 	c.Flags().StringVar(&requestID, "request-id", "", "the hold's; alone it undoes an acquire whose answer was lost")
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, args []string) error {
+	return g.connected(g.completes(c), func(c *cobra.Command, cl *client.Client, args []string) error {
+		if requestID == "" || p.leaseID != "" || p.token != 0 {
+			if err := required(c, "lease-id", "token"); err != nil {
+				return err
+			}
+		}
 		if err := p.read(c); err != nil {
 			return err
 		}
@@ -158,7 +186,11 @@ func newRelease(g *global) *cobra.Command {
 		if g.output == "json" {
 			return printJSON(c.OutOrStdout(), r)
 		}
-		_, err = fmt.Fprintf(c.OutOrStdout(), "released %s, %d holds left\n", r.GetLockId(), r.GetHoldCount())
+		said := fmt.Sprintf("released %s, %d holds left", r.GetLockId(), r.GetHoldCount())
+		if p.leaseID == "" {
+			said = "undone: nothing is left of that acquire of " + r.GetLockId()
+		}
+		_, err = fmt.Fprintln(c.OutOrStdout(), said)
 		return err
 	})
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -32,6 +34,43 @@ func table(w io.Writer, rows ...[]string) error {
 		}
 	}
 	return t.Flush()
+}
+
+// headed is a table whose first row is its header.
+func headed(w io.Writer, p paint, rows ...[]string) error {
+	var b strings.Builder
+	if err := table(&b, rows...); err != nil {
+		return err
+	}
+	header, rest, _ := strings.Cut(b.String(), "\n")
+	_, err := io.WriteString(w, p.bold(header)+"\n"+rest)
+	return err
+}
+
+// paint makes text stand out on a terminal; false leaves it as it is.
+type paint bool
+
+// painted is for a writer: true for a terminal that shows more than text,
+// unless NO_COLOR is set.
+func painted(w io.Writer) paint { return paint(onScreen(w) && os.Getenv("NO_COLOR") == "") }
+
+// onScreen says that w is a terminal that knows control sequences.
+func onScreen(w io.Writer) bool {
+	if c, ok := w.(*checked); ok {
+		w = c.w
+	}
+	f, ok := w.(*os.File)
+	return ok && os.Getenv("TERM") != "dumb" && isTerminal(f)
+}
+
+func (p paint) bold(s string) string { return p.wrap("\x1b[1m", s) }
+func (p paint) dim(s string) string  { return p.wrap("\x1b[2m", s) }
+
+func (p paint) wrap(style, s string) string {
+	if !p || s == "" {
+		return s
+	}
+	return style + s + "\x1b[0m"
 }
 
 func printLease(w io.Writer, l *lockpb.Lease) error {
@@ -76,3 +115,15 @@ func lockRows(l *lockpb.Lock) (rows [][]string) {
 }
 
 var lockHeader = []string{"LOCK", "HOLDER", "TOKEN", "MODE", "REMAINING", "WAITERS"}
+
+// isTerminal says whether f is one.
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// columns is the width of a terminal, 80 if it does not say.
+func columns(f *os.File) int {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width == 0 {
+		return 80
+	}
+	return width
+}

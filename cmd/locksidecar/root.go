@@ -8,57 +8,30 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
-	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/client"
 )
 
-// The exit codes. Those above 63 are sysexits.h's.
-const (
-	exitNo       = 1  // not acquired, not serving, a red certificate
-	exitNotRun   = 2  // the conformance suite could not run
-	exitUsage    = 64 // usage or configuration
-	exitNoDaemon = 69 // no daemon, or its backend is unavailable
-	exitInternal = 70
-	exitLost     = 75 // the lease was lost, or the token is stale
-	exitDenied   = 77
-)
-
-// exitError ends the command with a code; a nil err says that everything has
-// been said.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-func usage(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
 // run runs the command line and returns the exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	printed := &checked{w: out}
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetIn(in)
-	root.SetOut(out)
+	root.SetOut(printed)
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
+	if err == nil && printed.err != nil {
+		err = fmt.Errorf("writing to standard output: %w", printed.err)
+	}
 	if err == nil {
 		return 0
 	}
 	var exit *exitError
 	if !errors.As(err, &exit) {
+		if signal := interrupted(ctx); signal != nil && errors.As(signal, &exit) {
+			return exit.code
+		}
 		exit = &exitError{codeOf(err), err}
 	}
 	if exit.err != nil {
@@ -67,43 +40,18 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	return exit.code
 }
 
-// describe is what a person reads.
-func describe(err error) string {
-	if client.NoDaemon(err) {
-		return "no daemon answers (" + client.Message(err) + "); start one with: locksidecar dev, or name it by --endpoint or " + client.EndpointVariable
-	}
-	return client.Message(err)
+// checked remembers that a write failed: whoever printed may not have looked.
+type checked struct {
+	w   io.Writer
+	err error
 }
 
-// codeOf is the exit code of an error that no command has judged: cobra's own
-// are about usage.
-func codeOf(err error) int {
-	if errors.Is(err, driver.ErrInvalid) {
-		return exitUsage
+func (c *checked) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if err != nil {
+		c.err = err
 	}
-	if _, isStatus := status.FromError(err); !isStatus {
-		if strings.HasPrefix(err.Error(), "unknown ") || strings.Contains(err.Error(), "arg(s)") ||
-			strings.Contains(err.Error(), "flag") || strings.Contains(err.Error(), "invalid argument") {
-			return exitUsage
-		}
-		return exitInternal
-	}
-	reason, _ := client.Reason(err)
-	switch reason {
-	case "LOCK_HELD", "DEADLOCK":
-		return exitNo
-	case "LEASE_LOST", "NOT_OWNER", "STALE_TOKEN":
-		return exitLost
-	}
-	switch status.Code(err) {
-	case codes.Unavailable, codes.Unknown:
-		return exitNoDaemon
-	case codes.InvalidArgument:
-		return exitUsage
-	case codes.PermissionDenied:
-		return exitDenied
-	}
-	return exitInternal
+	return n, err
 }
 
 // global are the flags of the commands that talk to a daemon.
@@ -116,27 +64,108 @@ func newRoot() *cobra.Command {
 	g := &global{}
 	root := &cobra.Command{
 		Use: "locksidecar", Short: "Distributed locks with fencing tokens, from a sidecar on a Unix socket",
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		SilenceUsage: true, SilenceErrors: true, Args: knownCommand,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }, SuggestionsMinimumDistance: 2,
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage("%w; %s --help lists the flags", err, c.CommandPath())
+	})
 	root.AddCommand(
 		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g), newWatch(g),
-		newForceRelease(g), newHealth(g), newConformance(), newVersion(),
+		newForceRelease(g), newHealth(g), newConformance(), newVersion(), newCompletion(),
 	)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(newHelp())
 	return root
+}
+
+// knownCommand refuses what is no command, and names those that are like it.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "locksidecar --help lists the commands"
+	if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = "did you mean " + strings.Join(like, " or ") + "? " + hint
+	}
+	return usage("unknown command %q; %s", args[0], hint)
+}
+
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about a command",
+		RunE: func(c *cobra.Command, args []string) error {
+			about, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return knownCommand(c.Root(), args)
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// exactly takes one argument for each name, and says which is missing.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usage("%s is missing; want: %s", names[len(args)], c.UseLine())
+		case len(args) > len(names):
+			return usage("%q is one argument too many; want: %s", args[len(names)], c.UseLine())
+		}
+		return nil
+	}
+}
+
+// required refuses to go on without the flags.
+func required(c *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if !c.Flags().Changed(name) {
+			return usage("--%s is missing: %s", name, c.Flags().Lookup(name).Usage)
+		}
+	}
+	return nil
+}
+
+// printsAs adds -o.
+func printsAs(c *cobra.Command, output *string) {
+	c.Flags().StringVarP(output, "output", "o", "table", "table or json")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func validOutput(output string) error {
+	if output != "table" && output != "json" {
+		return usage("--output %q: want table or json", output)
+	}
+	return nil
+}
+
+// connects adds the flags of a command that talks to a daemon.
+func (g *global) connects(c *cobra.Command) {
+	c.Flags().StringVar(&g.endpoint, "endpoint", "", "the sidecar's socket, unix:///path (default $"+client.EndpointVariable+", then dev's, then serve's)")
+	printsAs(c, &g.output)
+}
+
+// dial returns a client of the endpoint that was asked for.
+func (g *global) dial() (*client.Client, error) {
+	if err := validOutput(g.output); err != nil {
+		return nil, err
+	}
+	cl, err := client.Open(g.endpoint)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return cl, nil
 }
 
 // connected makes a command that talks to a daemon.
 func (g *global) connected(c *cobra.Command, do func(c *cobra.Command, cl *client.Client, args []string) error) *cobra.Command {
-	c.Flags().StringVar(&g.endpoint, "endpoint", "", "the sidecar's socket, unix:///path (default $"+client.EndpointVariable+", then dev's, then serve's)")
-	c.Flags().StringVarP(&g.output, "output", "o", "table", "table or json")
+	g.connects(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if g.output != "table" && g.output != "json" {
-			return usage("output %q: want table or json", g.output)
-		}
-		cl, err := client.New(client.Endpoint(g.endpoint))
+		cl, err := g.dial()
 		if err != nil {
-			return &exitError{exitUsage, err}
+			return err
 		}
 		defer func() { _ = cl.Close() }()
 		return do(c, cl, args)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/locksidecar/locksidecar/internal/app"
 	"github.com/locksidecar/locksidecar/internal/client"
 	"github.com/locksidecar/locksidecar/internal/logging"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // version is set by the linker for a release.
@@ -40,7 +42,7 @@ func fallback(value, variable string) string {
 func newServe() *cobra.Command {
 	o := app.Options{Mode: 0o660}
 	c := &cobra.Command{
-		Use: "serve", Short: "Serve locks of a backend on a Unix socket", Args: cobra.NoArgs,
+		Use: "serve", Short: "Serve locks of a backend on a Unix socket", Args: exactly(),
 		Long: "Serve locks of a backend on a Unix socket, until SIGTERM or SIGINT.\n\n" +
 			"Flags win over the environment: LOCKSIDECAR_BACKEND, LOCKSIDECAR_SOCKET, LOCKSIDECAR_METRICS,\n" +
 			"LOCKSIDECAR_POLICY, LOCKSIDECAR_LOG_LEVEL.",
@@ -78,7 +80,7 @@ func newServe() *cobra.Command {
 func newDev() *cobra.Command {
 	o := app.Options{Backend: "embedded:", Mode: 0o660}
 	c := &cobra.Command{
-		Use: "dev", Short: "Try it: serve locks from memory, with nothing installed", Args: cobra.NoArgs,
+		Use: "dev", Short: "Try it: serve locks from memory, with nothing installed", Args: exactly(),
 	}
 	c.Flags().StringVar(&o.Socket, "socket", "", "path of the socket (default "+client.DevPath()+")")
 	c.Flags().StringVar(&o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz (default none)")
@@ -103,12 +105,22 @@ func newDev() *cobra.Command {
 }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+	var output string
+	c := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := validOutput(output); err != nil {
+				return err
+			}
 			b := build()
-			_, err := fmt.Fprintf(c.OutOrStdout(), "locksidecar %s %s %s\n", b.Version, b.Revision, b.GoVersion)
+			if output == "json" {
+				return printJSON(c.OutOrStdout(), &lockpb.Build{Version: b.Version, Revision: b.Revision, GoVersion: b.GoVersion})
+			}
+			line := strings.Join(strings.Fields("locksidecar "+b.Version+" "+b.Revision+" "+b.GoVersion), " ")
+			_, err := fmt.Fprintln(c.OutOrStdout(), line)
 			return err
 		},
 	}
+	printsAs(c, &output)
+	return c
 }

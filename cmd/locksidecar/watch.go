@@ -21,7 +21,7 @@ import (
 func newWatch(g *global) *cobra.Command {
 	var req lockpb.WatchRequest
 	c := &cobra.Command{
-		Use: "watch", Short: "Show what happens to locks, as it happens", Args: cobra.NoArgs,
+		Use: "watch", Short: "Show what happens to locks, as it happens", Args: exactly(),
 		Long: "Show what this sidecar does for its applications and what it finds expired, until interrupted.\n" +
 			"When the sidecar goes away, the command waits for it and reads on where it was; a line \"missed\" says that\n" +
 			"events are missing.",
@@ -51,8 +51,7 @@ const (
 	longestWatchPause = 2 * time.Second
 )
 
-// run follows streams until ctx ends, which is how a watch ends well, or an
-// error says that trying again will not help.
+// run follows streams until a signal ends ctx, or an error says that trying again will not help.
 func (w *watcher) run(ctx context.Context, cl *client.Client) error {
 	pause := watchPause
 	var again *client.Client
@@ -65,7 +64,7 @@ func (w *watcher) run(ctx context.Context, cl *client.Client) error {
 		established, err := w.follow(ctx, cl)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return interrupted(ctx)
 		case !w.connected || !passes(err):
 			return err
 		case established:
@@ -77,7 +76,7 @@ func (w *watcher) run(ctx context.Context, cl *client.Client) error {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil
+			return interrupted(ctx)
 		}
 		pause = min(2*pause, longestWatchPause)
 		// A new client, because gRPC's own pauses grow to minutes.

@@ -1,4 +1,4 @@
-"""Holds a lock over a Hold stream, in one of four ways. Prints one JSON object a line.
+"""Holds a lock, in one of four ways. Prints one JSON object a line.
 
 counter  increments a file --count times, each time under the lock
 hold     holds the lock until standard input ends
@@ -16,54 +16,48 @@ import time
 import urllib.error
 import urllib.request
 
-from locksidecar.holder import Holder, NotGranted, dial
-from locksidecar.v1 import lock_pb2, lock_pb2_grpc
+from locksidecar import Client, Lease, LeaseLost, LocksidecarError
 
 
 def say(event: str, **fields: object) -> None:
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def say_granted(lease: lock_pb2.Lease) -> None:
-    say("granted", fencing_token=str(lease.fencing_token), valid_for=lease.valid_for.ToNanoseconds() / 1e9)
+def say_granted(lease: Lease) -> None:
+    say("granted", fencing_token=str(lease.fencing_token), valid_for=lease.remaining())
 
 
 def seconds(text: str) -> float:
     return float(text.removesuffix("s"))
 
 
-def watch(holder: Holder) -> None:
-    """Tells of losses until the stream ends."""
-    for event in holder.events():
-        if event.WhichOneof("event") == "lost":
-            say("lost", reason=event.lost.reason)
-            return
-    say("lost", reason="stream ended")
+def watch(lease: Lease) -> None:
+    lease.lost.wait()
+    say("lost", reason=lease.lost_reason)
 
 
-def counter(holder: Holder, args: argparse.Namespace) -> None:
+def counter(client: Client, args: argparse.Namespace) -> None:
+    lock = client.lock(args.lock, ttl=args.ttl)
     for _ in range(args.count):
-        lease = holder.acquire(args.lock, args.ttl)
-        with open(args.file, encoding="ascii") as f:
-            value = int(f.read())
-        with open(args.file, "w", encoding="ascii") as f:
-            f.write(str(value + 1))
-        holder.release(lease)
+        with lock:
+            with open(args.file, encoding="ascii") as f:
+                value = int(f.read())
+            with open(args.file, "w", encoding="ascii") as f:
+                f.write(str(value + 1))
     say("counted", count=args.count)
 
 
-def compute(holder: Holder, args: argparse.Namespace, stub: lock_pb2_grpc.LockServiceStub) -> None:
-    lease = holder.acquire(args.lock, args.ttl)
-    say_granted(lease)
-    end, n = time.monotonic() + args.seconds, 1
-    while time.monotonic() < end:
-        n = pow(n + 1, 65537, (1 << 4096) - 1)  # keeps the interpreter's lock
-    while (event := holder.poll()) is not None:
-        if event.WhichOneof("event") == "lost":
-            say("lost", reason=event.lost.reason)
+def compute(client: Client, args: argparse.Namespace) -> None:
+    with client.lock(args.lock, ttl=args.ttl) as lease:
+        say_granted(lease)
+        end, n = time.monotonic() + args.seconds, 1
+        while time.monotonic() < end:
+            n = pow(n + 1, 65537, (1 << 4096) - 1)  # keeps the interpreter's lock
+        if lease.lost_reason is not None:
+            say("lost", reason=lease.lost_reason)
             return
-    holders = stub.Get(lock_pb2.GetRequest(lock_id=args.lock)).holders
-    say("still_held" if [h.fencing_token for h in holders] == [lease.fencing_token] else "not_held")
+        holders = client.get(args.lock).holders
+        say("still_held" if [h.fencing_token for h in holders] == [lease.fencing_token] else "not_held")
 
 
 def write(url: str, token: int, value: str) -> int:
@@ -73,6 +67,15 @@ def write(url: str, token: int, value: str) -> int:
             return int(response.status)
     except urllib.error.HTTPError as refused:
         return refused.code
+
+
+def hold(client: Client, args: argparse.Namespace) -> None:
+    with client.lock(args.lock, ttl=args.ttl) as lease:
+        say_granted(lease)
+        threading.Thread(target=watch, args=(lease,), daemon=True).start()
+        for line in sys.stdin:
+            if args.mode == "write":
+                say("write", status=write(args.register, lease.fencing_token, line.strip()))
 
 
 def main() -> int:
@@ -87,29 +90,14 @@ def main() -> int:
     parser.add_argument("--register")
     args = parser.parse_args()
 
-    channel = dial(args.endpoint)
-    stub = lock_pb2_grpc.LockServiceStub(channel)
-    holder = Holder(stub)
+    modes = {"counter": counter, "hold": hold, "compute": compute, "write": hold}
     try:
-        if args.mode == "counter":
-            counter(holder, args)
-            return 0
-        if args.mode == "compute":
-            compute(holder, args, stub)
-            return 0
-        lease = holder.acquire(args.lock, args.ttl)
-        say_granted(lease)
-        threading.Thread(target=watch, args=(holder,), daemon=True).start()
-        for line in sys.stdin:
-            if args.mode == "write":
-                say("write", status=write(args.register, lease.fencing_token, line.strip()))
+        with Client(args.endpoint) as client:
+            modes[args.mode](client, args)
         return 0
-    except NotGranted as refused:
-        print(f"not granted: {refused}", file=sys.stderr)
-        return 1
-    finally:
-        holder.close()
-        channel.close()
+    except LocksidecarError as refused:
+        print(f"{refused.reason}: {refused}", file=sys.stderr)
+        return 75 if isinstance(refused, LeaseLost) else 1
 
 
 if __name__ == "__main__":

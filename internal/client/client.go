@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -58,7 +60,7 @@ type Client struct {
 	lockpb.AdminServiceClient
 	Health   grpc_health_v1.HealthClient
 	conn     *grpc.ClientConn
-	endpoint string
+	endpoint func() string
 }
 
 // New returns a client of an endpoint such as unix:///path. It connects with
@@ -68,9 +70,31 @@ func New(endpoint string) (*Client, error) {
 	if !ok || strings.Trim(path, "/") == "" {
 		return nil, fmt.Errorf("endpoint %q: want unix:///path/of/the/socket", endpoint)
 	}
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return dial(endpoint, func() string { return endpoint })
+}
+
+// Open returns a client of the endpoint that Endpoint chooses. Where nothing is
+// given, it chooses again with each attempt to connect: the daemon that is
+// waited for may be either.
+func Open(given string) (*Client, error) {
+	if given != "" || os.Getenv(EndpointVariable) != "" {
+		return New(Endpoint(given))
+	}
+	choose := func() string { return Endpoint("") }
+	return dial("unix://"+ServePath, choose, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(choose(), "unix://"))
+	}))
+}
+
+func dial(target string, endpoint func() string, o ...grpc.DialOption) (*Client, error) {
+	conn, err := grpc.NewClient(target, append(o, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// A socket is near: it is tried again soon, for as long as somebody waits.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.5, MaxDelay: 500 * time.Millisecond},
+			MinConnectTimeout: 5 * time.Second,
+		}))...)
 	if err != nil {
-		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
+		return nil, fmt.Errorf("endpoint %q: %w", target, err)
 	}
 	return &Client{
 		lockpb.NewLockServiceClient(conn), lockpb.NewAdminServiceClient(conn), grpc_health_v1.NewHealthClient(conn), conn, endpoint,
@@ -78,7 +102,7 @@ func New(endpoint string) (*Client, error) {
 }
 
 // Endpoint is where the client connects.
-func (c *Client) Endpoint() string { return c.endpoint }
+func (c *Client) Endpoint() string { return c.endpoint() }
 
 // Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }
@@ -108,7 +132,11 @@ func Deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 // Message is what a person reads of an error.
 func Message(err error) string {
 	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
-		return s.Message()
+		message := s.Message()
+		if _, dialing, ok := strings.Cut(message, "Error while dialing: "); ok {
+			message = strings.TrimSuffix(dialing, `"`)
+		}
+		return message
 	}
 	return err.Error()
 }

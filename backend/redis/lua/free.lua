@@ -2,18 +2,26 @@
 -- lock, nobody waits, and the request has not ended before. Everything else
 -- falls through to the general text, which decides the same.
 do
-  local clock = redis.call('TIME')
-  local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h')
-  if (not rec[1] or rec[1] == '1') and (not rec[3] or rec[3] == '') and redis.call('ZCARD', KEYS[2]) == 0
-    and not ended(ARGV[4], ARGV[18]) then
+  local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h', 'q', 'x', ARGV[4], ARGV[18])
+  if (not rec[1] or rec[1] == '1') and (not rec[3] or rec[3] == '') and not rec[6] and not rec[7]
+    and (rec[4] == '0' or not rec[4] and redis.call('ZCARD', KEYS[2]) == 0) then
+    local clock = redis.call('TIME')
     local now = clock[1] * 1000000 + clock[2]
     local token = math.max((rec[2] or 0) + 1, tonumber(ARGV[14]))
     if now < 4503599627370496 and now > token then token = now end
     local expires = now + ARGV[7]
-    redis.call('HSET', KEYS[1], 'f', '1', 't', token, 'h', string.format('%.0f\31%s\0311\31%.0f\31%s\31%s\31%s\31%s\31%s\31\29%s\29\30',
-      token, ARGV[6], expires, ARGV[7], ARGV[8] == '1' and 's' or '', ARGV[16], ARGV[5], ARGV[15], ARGV[3]))
-    redis.call('PEXPIREAT', KEYS[1], math.floor((math.max(token, expires) + ARGV[2]) / 1000) + 1)
-    redis.call('ZADD', KEYS[5], expires, ARGV[1])
+    -- Text is cheaper to pass to a command than a number.
+    local t, e = string.format('%.0f', token), string.format('%.0f', expires)
+    local blob = t .. '\31' .. ARGV[6] .. '\0311\31' .. e .. '\31' .. ARGV[7] .. (ARGV[8] == '1' and '\31s\31' or '\31\31')
+      .. ARGV[16] .. '\31' .. ARGV[5] .. '\31' .. ARGV[15] .. '\31\29' .. ARGV[3] .. '\29\30'
+    local keep = keep_for(rec[5], math.max(token, expires), tonumber(ARGV[2]))
+    if keep then
+      redis.call('HSET', KEYS[1], 'f', '1', 'q', '0', 't', t, 'h', blob, 'x', keep)
+      redis.call('PEXPIREAT', KEYS[1], keep)
+    else
+      redis.call('HSET', KEYS[1], 't', t, 'h', blob)
+    end
+    redis.call('ZADD', KEYS[5], e, ARGV[1])
     if now % 16 == 0 then sweep(now) end
     return {'granted', token, expires, now}
   end

@@ -3,7 +3,13 @@
 -- holders count for nothing, but stay in the record until a call drops them that
 -- can report them.
 --
--- KEYS  1 the record (hash)      f format, t last token, s last ticket, h holders
+-- KEYS  1 the record (hash)      f format, t last token, s last ticket, h holders,
+--                                  q 0 if nobody waits, x when it expires (ms);
+--                                  and the latest ends: 32 digits of a hash of the
+--                                  request id, or of that and the key of the
+--                                  attempt that was left -> when (16 digits of
+--                                  µs), token (16), start of the lease's key (24),
+--                                  cause (1)
 --       2 the queue (zset)       request id -> order * 16 + priority
 --       3 the waiters (hash)     request id -> ticket, priority, shared, inbox, start
 --                                  of the key (24), owner
@@ -11,10 +17,6 @@
 --       5 the shard's index (zset) lock id -> when to look at it, µs; and the
 --                                  ended leases that nobody has told yet ->
 --                                  when to report them again
---       6 the latest ends (hash)   hash of the request id, or of that and the key of
---                                  the attempt that was left -> when (16 digits
---                                  of µs), token (16), start of the lease's key
---                                  (24), cause (1)
 -- ARGV  1 the lock id, 2 µs for which the record of a free lock is kept
 --
 -- Numbers are exact: µs since 1970 stay below 2^53. Inside text they are written
@@ -27,7 +29,7 @@ local now = clock[1] * 1000000 + clock[2]
 
 local function int(n) return string.format('%.0f', n) end
 
-local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h')
+local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h', 'x')
 if rec[1] and tonumber(rec[1]) > 1 then return {'format'} end
 local last = tonumber(rec[2] or 0)
 local qlen = redis.call('ZCARD', KEYS[2])
@@ -38,9 +40,9 @@ local expired = {}
 
 -- remember keeps the end of a hold.
 local function remember(request, token, key, cause)
-  redis.call('HSET', KEYS[6], request, string.format('%016.0f%016.0f%s%s', now, token, string.sub(key, 1, 24), cause))
-  redis.call('PEXPIREAT', KEYS[6], math.floor((now + retention) / 1000))
-  if redis.call('HLEN', KEYS[6]) > 48 then trim_ends() end
+  redis.call('HSET', KEYS[1], request, string.format('%016.0f%016.0f%s%s', now, token, string.sub(key, 1, 24), cause))
+  dirty = true
+  trim_ends()
 end
 
 -- untold keeps an end until somebody has told it. The member starts with a
@@ -177,8 +179,12 @@ local function save()
       end
     end
     if qlen > 0 then keep = keep + 3600000000 end
-    redis.call('HSET', KEYS[1], 'f', '1', 't', last, 'h', table.concat(blobs))
-    redis.call('PEXPIREAT', KEYS[1], math.floor((keep + retention) / 1000) + 1)
+    redis.call('HSET', KEYS[1], 'f', '1', 't', last, 'h', table.concat(blobs), 'q', qlen > 0 and '1' or '0')
+    keep = keep_for(rec[4], keep, retention)
+    if keep then
+      redis.call('HSET', KEYS[1], 'x', keep)
+      redis.call('PEXPIREAT', KEYS[1], keep)
+    end
     if #blobs > 0 or qlen > 0 then
       redis.call('ZADD', KEYS[5], look, id)
       if now % 16 == 0 then sweep(now) end
@@ -203,7 +209,9 @@ end
 -- is the prefix: a lease may have lost holds by release before it ended itself.
 local function end_of(prefix)
   local latest
-  for _, e in ipairs(redis.call('HVALS', KEYS[6])) do
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    local e = #all[i] == 32 and all[i + 1] or ''
     if string.sub(e, 17, 16 + #prefix) == prefix and (not latest or e > latest) then latest = e end
   end
   return latest and string.sub(latest, 57, 57)

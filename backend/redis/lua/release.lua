@@ -7,7 +7,7 @@ if not h then
   if answer[1] == 'lost' and not with_token(holders, tonumber(ARGV[4])) then
     -- The hold may have been released before its lease ended otherwise.
     local proof = string.format('%016.0f', ARGV[4]) .. string.sub(ARGV[3], 1, 24) .. 'x'
-    local own = redis.call('HMGET', KEYS[6], ARGV[8], ARGV[9])
+    local own = redis.call('HMGET', KEYS[1], ARGV[8], ARGV[9])
     for i = 1, 2 do released = released or own[i] and string.sub(own[i], 17) == proof end
   end
   if released then return {'released', 0} end

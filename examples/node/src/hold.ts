@@ -1,10 +1,10 @@
-// Holds a lock over a Hold stream, in one of four ways. Prints one JSON object a
+// Holds a lock in one of four ways. Prints one JSON object a
 // line. The arguments and events are those of ../python/hold.py.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
-import type { Lease, Lock } from "./gen/locksidecar/v1/lock.js";
-import { dial, Holder, type LockServiceClient } from "./holder.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client, type Lease, type LeaseLostError } from "./index.js";
 
 const { values: args } = parseArgs({
   options: {
@@ -32,32 +32,33 @@ function say(event: string, fields: Record<string, unknown> = {}): void {
   process.stdout.write(JSON.stringify({ event, ...fields }) + "\n");
 }
 
-function sayGranted(lease: Lease): void {
-  const v = lease.valid_for;
-  say("granted", { fencing_token: String(lease.fencing_token), valid_for: v ? Number(v.seconds) + v.nanos / 1e9 : 0 });
+async function acquire(client: Client): Promise<Lease> {
+  const lease = await client.acquire(lock, { ttlMs });
+  say("granted", { fencing_token: String(lease.token), valid_for: lease.remaining() / 1000 });
+  lease.signal.addEventListener("abort", () => {
+    const { lostReason } = lease.signal.reason as LeaseLostError;
+    if (lostReason !== "closed") say("lost", { reason: lostReason });
+  });
+  return lease;
 }
 
-async function counter(holder: Holder): Promise<void> {
+async function counter(client: Client): Promise<void> {
   for (let i = 0; i < Number(args.count); i++) {
-    const lease = await holder.acquire(lock, ttlMs);
-    writeFileSync(args.file, String(Number(readFileSync(args.file, "ascii")) + 1));
-    await holder.release(lease);
+    await client.using(lock, { ttlMs }, () => {
+      writeFileSync(args.file, String(Number(readFileSync(args.file, "ascii")) + 1));
+    });
   }
   say("counted", { count: Number(args.count) });
 }
 
-async function compute(client: LockServiceClient, holder: Holder, lost: () => boolean): Promise<void> {
-  const lease = await holder.acquire(lock, ttlMs);
-  sayGranted(lease);
-  const end = Date.now() + Number(args.seconds) * 1000;
-  while (Date.now() < end); // blocks the event loop
-  // One turn of the loop, so that what arrived meanwhile is seen.
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  if (lost()) return;
-  const state = await new Promise<Lock>((resolve, reject) =>
-    client.get({ lock_id: lock }, (err, l) => (err ? reject(err) : resolve(l))),
-  );
-  say(state.holders.length === 1 && state.holders[0]?.fencing_token === lease.fencing_token ? "still_held" : "not_held");
+async function compute(client: Client): Promise<void> {
+  const lease = await acquire(client);
+  const end = performance.now() + Number(args.seconds) * 1000;
+  while (performance.now() < end); // blocks the event loop
+  await sleep(100); // so that what arrived meanwhile is seen
+  if (lease.lost) return;
+  const { holders } = await client.get(lock);
+  say(holders.length === 1 && holders[0]?.fencing_token === lease.token ? "still_held" : "not_held");
 }
 
 async function write(token: bigint, value: string): Promise<number> {
@@ -67,28 +68,18 @@ async function write(token: bigint, value: string): Promise<number> {
 }
 
 async function main(): Promise<void> {
-  const client = await dial(endpoint);
-  let closing = false;
-  let lost = false;
-  const holder = new Holder(client, (reason) => {
-    if (closing) return;
-    lost = true;
-    say("lost", { reason });
-  });
+  await using client = new Client({ endpoint });
   if (args.mode === "counter") {
-    await counter(holder);
+    await counter(client);
   } else if (args.mode === "compute") {
-    await compute(client, holder, () => lost);
+    await compute(client);
   } else {
-    const lease = await holder.acquire(lock, ttlMs);
-    sayGranted(lease);
+    const lease = await acquire(client);
     for await (const line of createInterface({ input: process.stdin })) {
-      if (args.mode === "write") say("write", { status: await write(lease.fencing_token, line.trim()) });
+      // Lost or not: that the resource refuses it is what is shown.
+      if (args.mode === "write") say("write", { status: await write(lease.token, line.trim()) });
     }
   }
-  closing = true;
-  holder.close();
-  client.close();
 }
 
 await main();

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package main
-
-import "syscall"
-
-// dieWithParent cannot be asked for where the system is not Linux.
-func dieWithParent(*syscall.SysProcAttr) {}
