@@ -24,6 +24,9 @@ type node struct {
 	// refused why the last new connection was not used, if it was not.
 	told    atomic.Pointer[identity]
 	refused atomic.Pointer[string]
+	// missed counts the layouts since the last one that the node was in; the
+	// topology's lock guards it.
+	missed int
 	// gone ends when the node has no locks any more, or the driver is closed.
 	gone   context.Context
 	retire context.CancelFunc
@@ -48,6 +51,7 @@ func (s *Store) newNode(addr string) *node {
 		return further(ctx, cn)
 	}
 	n.client = redis.NewClient(&o)
+	n.addr = n.client.Options().Addr // the SDK knows what an empty one means
 	return n
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,8 +25,9 @@ const (
 	// tryAgain is the longest first pause after a server said that it has some
 	// of a call's keys only.
 	tryAgain = 10 * time.Millisecond
-	// calm is the least time between two looks at who serves what.
-	calm = 50 * time.Millisecond
+	// calm is the least time between two looks at who serves what, and up to the
+	// same again, so that a fleet does not look at once.
+	calm = 200 * time.Millisecond
 )
 
 // layout is who serves what: one address for everything, or the one of each slot,
@@ -70,7 +72,7 @@ func (t *topology) start(every time.Duration) {
 	t.loop.Go(func() {
 		for {
 			_ = t.refresh(t.s.stopped) // the calls report it
-			look, pause := time.NewTimer(every), time.NewTimer(calm)
+			look, pause := time.NewTimer(every), time.NewTimer(calm+rand.N(calm))
 			select {
 			case <-pause.C:
 			case <-t.s.stopped.Done():
@@ -186,7 +188,8 @@ func (t *topology) kick() {
 }
 
 // apply makes a layout the current one, and retires the servers that have none
-// of it.
+// of it: a primary that another one follows at once, one of a Cluster when it
+// had none before either, since a new one is asked before it has its first slot.
 func (t *topology) apply(l layout) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -204,9 +207,13 @@ func (t *topology) apply(l layout) {
 	}
 	t.table.Store(next)
 	for addr, n := range t.nodes {
-		if !slices.Contains(next.all, n) {
+		if slices.Contains(next.all, n) {
+			n.missed = 0
+			continue
+		}
+		if n.missed++; len(l) == 1 || n.missed > 1 {
 			delete(t.nodes, addr)
-			go func() { _ = n.close() }()
+			t.loop.Go(func() { _ = n.close() }) // what it fails with ends it, too
 		}
 	}
 }
@@ -274,25 +281,39 @@ func (t *topology) redirect(from *node, c *call, err error) bool {
 	return true
 }
 
-// named is the server that a redirection, "MOVED 3999 host:port", names. One that
-// moved has the slot from now on.
+// redirection reads "MOVED 3999 host:port", in which an IPv6 address has no
+// brackets and a server that does not know its own name leaves the host out.
+func redirection(text string) (slot int, host, port string, ok bool) {
+	f := strings.Fields(text)
+	if len(f) != 3 {
+		return 0, "", "", false
+	}
+	slot, err := strconv.Atoi(f[1])
+	colon := strings.LastIndexByte(f[2], ':')
+	if err != nil || slot < 0 || slot >= slots || colon < 0 || colon == len(f[2])-1 {
+		return 0, "", "", false
+	}
+	host = strings.Trim(f[2][:colon], "[]")
+	if host == "?" {
+		host = ""
+	}
+	return slot, host, f[2][colon+1:], true
+}
+
+// named is the server that a redirection names. One that moved has the slot from
+// now on.
 func (t *topology) named(from *node, text string, moved bool) *node {
-	var slot int
-	var addr string
-	if _, err := fmt.Sscanf(text[strings.IndexByte(text, ' ')+1:], "%d %s", &slot, &addr); err != nil {
+	slot, host, port, ok := redirection(text)
+	if !ok {
 		return nil
 	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil
-	}
-	if host == "" || host == "?" { // a server that does not know its own name
+	if host == "" {
 		host = from.host()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := t.table.Load()
-	if t.ended || slot < 0 || slot >= len(old.slots) && len(old.slots) > 1 {
+	if t.ended {
 		return nil
 	}
 	n := t.node(net.JoinHostPort(host, port))
