@@ -114,8 +114,8 @@ func (n *node) report(was, id *identity) {
 		return
 	}
 	n.s.o.Logger.Info("connected to "+id.version, driver.LogBackend, "redis", driver.LogAddress, n.addr, driver.LogState, id.role)
-	for _, warning := range id.warnings() {
-		n.s.o.Logger.Warn(warning, driver.LogBackend, "redis", driver.LogAddress, n.addr)
+	for _, warning := range id.warnings() { // Describe has them, too; a command line does not repeat them at each call
+		n.s.o.Logger.Info(warning, driver.LogBackend, "redis", driver.LogAddress, n.addr)
 	}
 }
 
