@@ -23,7 +23,7 @@ type node struct {
 	// told is what the server last said of itself to a new connection, and
 	// refused why the last new connection was not used, if it was not.
 	told    atomic.Pointer[identity]
-	refused atomic.Pointer[string]
+	refused atomic.Pointer[refusedError]
 	// missed counts the layouts since the last one that the node was in; the
 	// topology's lock guards it.
 	missed int
