@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -42,5 +43,24 @@ func (b *branch) message() *lockpb.Backend {
 	if !m.Serving {
 		m.Reason = "the backend does not answer"
 	}
+	m.Servers = b.servers()
 	return m
+}
+
+// servers are those of the store, without their addresses.
+func (b *branch) servers() (servers []*lockpb.Server) {
+	describer, ok := driver.As[driver.Describer](b.breaker)
+	if !ok {
+		return nil
+	}
+	for _, s := range describer.Describe() {
+		if s.CheckedAt.IsZero() {
+			continue
+		}
+		servers = append(servers, &lockpb.Server{
+			Role: s.Role, Version: s.Version, RunId: s.RunID, Persistence: s.Persistence, EvictionPolicy: s.EvictionPolicy,
+			Warnings: s.Warnings, Refused: s.Refused, CheckedAt: timestamppb.New(s.CheckedAt),
+		})
+	}
+	return servers
 }
