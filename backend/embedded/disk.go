@@ -53,10 +53,8 @@ type entry struct {
 	batch *batch
 	shard *shard
 	value []byte
-	// hints are delivered once the state is durable. The shard's mutex guards
-	// them, and err until the batch is done.
-	hints []addressed
-	err   error
+	// err is guarded by the shard's mutex until the batch is done.
+	err error
 }
 
 func newBatch() *batch {
@@ -133,13 +131,11 @@ func (d *disk) commit(b *batch) {
 		values[id] = e.value
 	}
 	err := d.try(values)
-	var hints []addressed
 	for _, id := range slices.Sorted(maps.Keys(b.entries)) {
 		e := b.entries[id]
 		e.shard.mu.Lock()
 		switch {
 		case err == nil:
-			hints = append(hints, e.hints...)
 			e.shard.written(id, e)
 		case errors.Is(err, errUncertain):
 			e.err = fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
@@ -151,7 +147,6 @@ func (d *disk) commit(b *batch) {
 		e.shard.mu.Unlock()
 	}
 	close(b.done)
-	deliver(hints)
 }
 
 // try writes, unless an earlier write left the file uncertain.

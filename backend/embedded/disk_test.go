@@ -82,30 +82,33 @@ type gate struct {
 	entered chan map[string][]byte
 	outcome chan error
 	writes  atomic.Int64
+	// open lets every write through from then on, at the latest when the test
+	// ends.
+	open func()
 }
 
 // gated lets the memory's writes wait for a word.
-func gated(m *Memory) *gate {
-	g := &gate{m: m, entered: make(chan map[string][]byte), outcome: make(chan error)}
+func gated(t testing.TB, m *Memory) *gate {
+	free := make(chan struct{})
+	g := &gate{m: m, entered: make(chan map[string][]byte), outcome: make(chan error), open: sync.OnceFunc(func() { close(free) })}
+	t.Cleanup(g.open)
 	write := m.disk.write
 	m.disk.write = func(values map[string][]byte) error {
 		g.writes.Add(1)
-		g.entered <- values
-		if err := <-g.outcome; err != nil {
-			return err
+		select {
+		case g.entered <- values:
+		case <-free:
+		}
+		select {
+		case err := <-g.outcome:
+			if err != nil {
+				return err
+			}
+		case <-free:
 		}
 		return write(values)
 	}
 	return g
-}
-
-// open lets every write through from now on.
-func (g *gate) open() {
-	go func() {
-		for range g.entered {
-			g.outcome <- nil
-		}
-	}()
 }
 
 // waiting is how many locks are in the next transaction.
@@ -129,36 +132,34 @@ var errFull = errors.New("no space left")
 
 func TestNothingIsToldBeforeItIsWritten(t *testing.T) {
 	m := opened(t, Options{})
-	g := gated(m)
+	g := gated(t, m)
 	d := m.Open()
-	first := acquires(d, request("a", "first"))
+	first := d.acquire(request("a", "first"))
 	<-g.entered
-	second := acquires(d, request("a", "second"))
-	repeat := acquires(d, request("a", "first"))
+	second := d.acquire(request("a", "second"))
+	repeat := d.acquire(request("a", "first"))
 	if l := inspect(t, d, "a"); len(l.Holders) != 0 || l.Token != 0 {
 		t.Errorf("a reader is shown %+v before it is written", l)
 	}
 	if page, err := d.List(t.Context(), &driver.ListRequest{PageSize: 10}); err != nil || len(page.Locks) != 0 {
 		t.Errorf("a listing shows %+v, %v before it is written", page, err)
 	}
-	select {
-	case err := <-first:
-		t.Errorf("answered before it was written: %v", err)
-	case err := <-second:
-		t.Errorf("refused by what was not written: %v", err)
-	case err := <-repeat:
-		t.Errorf("repeated before it was written: %v", err)
-	default:
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, a := range map[string]answer[*driver.AcquireResult]{"the grant": first, "the refusal by it": second, "its repeat": repeat} {
+		if res, err := a.wait(ended); !errors.Is(err, driver.ErrIndeterminate) {
+			t.Errorf("%s was answered before it was written: %+v, %v", name, res, err)
+		}
 	}
 	g.outcome <- nil
 	g.open()
-	if err := <-first; err != nil {
+	if _, err := first.wait(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := <-second; !errors.Is(err, driver.ErrHeld) {
+	if _, err := second.wait(t.Context()); !errors.Is(err, driver.ErrHeld) {
 		t.Errorf("the second: %v, want it held", err)
 	}
-	if err := <-repeat; err != nil {
+	if _, err := repeat.wait(t.Context()); err != nil {
 		t.Errorf("the repeat: %v", err)
 	}
 	if l := inspect(t, d, "a"); len(l.Holders) != 1 {
@@ -171,7 +172,7 @@ func TestAFailedWriteIsTakenBack(t *testing.T) {
 	m := opened(t, Options{})
 	d := m.Open()
 	kept := granted(t, d, request("kept", "kept"))
-	g := gated(m)
+	g := gated(t, m)
 	first := acquires(d, request("a", "first"))
 	<-g.entered
 	place := acquires(d, queued(request("a", "place")))
@@ -206,7 +207,7 @@ func TestAFailedWriteKeepsWhatTheFileDoesNot(t *testing.T) {
 	if _, err := other.Acquire(t.Context(), place); err != nil {
 		t.Fatal(err)
 	}
-	g := gated(m)
+	g := gated(t, m)
 	released := make(chan error, 1)
 	go func() {
 		_, err := d.Release(context.Background(), &driver.ReleaseRequest{LeaseRef: refOf(holder, l), RequestID: "holder"})
@@ -245,7 +246,7 @@ func TestAFailedWriteKeepsWhatTheFileDoesNot(t *testing.T) {
 // What comes while the disk is busy shares one transaction.
 func TestConcurrentChangesShareATransaction(t *testing.T) {
 	m := opened(t, Options{})
-	g := gated(m)
+	g := gated(t, m)
 	d := m.Open()
 	outcomes := []<-chan error{acquires(d, request("first", "first"))}
 	<-g.entered
@@ -273,7 +274,7 @@ func TestConcurrentChangesShareATransaction(t *testing.T) {
 // A disk that hangs keeps nobody longer than asked for, and loses nothing.
 func TestAHangingDiskIsNotWaitedForForEver(t *testing.T) {
 	m := opened(t, Options{})
-	g := gated(m)
+	g := gated(t, m)
 	d := m.Open()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := make(chan error, 1)
@@ -292,7 +293,7 @@ func TestAHangingDiskIsNotWaitedForForEver(t *testing.T) {
 		t.Errorf("the repeat is %+v", l)
 	}
 	m.o.Timeout = time.Millisecond
-	slow := gated(m)
+	slow := gated(t, m)
 	if _, err := d.Acquire(t.Context(), request("b", "r")); !errors.Is(err, driver.ErrIndeterminate) {
 		t.Errorf("a disk that does not answer: %v", err)
 	}
@@ -306,7 +307,7 @@ func TestAnUncertainWriteEndsTheWriting(t *testing.T) {
 	d := m.Open()
 	r := request("a", "before")
 	granted(t, d, r)
-	g := gated(m)
+	g := gated(t, m)
 	torn := acquires(d, request("b", "torn"))
 	<-g.entered
 	g.outcome <- fmt.Errorf("%w: input/output error", errUncertain)

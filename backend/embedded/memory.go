@@ -166,8 +166,7 @@ func (m *Memory) Wipe() error {
 		for _, r := range s.locks {
 			s.remove(r)
 			r.changed = true
-			e, _ := s.keep(r, 0, nil)
-			waits = append(waits, e)
+			waits = append(waits, s.keep(r, 0))
 		}
 		s.due = never
 		s.mu.Unlock()
@@ -252,8 +251,10 @@ func (m *Memory) update(lockID string, f func(r *record, at moment)) (*entry, er
 	r.hints = nil
 	s.settle(r, at, m.o.Retention)
 	s.track(r)
-	pending, hints := s.keep(r, at.now, hints)
+	pending := s.keep(r, at.now)
 	s.mu.Unlock()
+	// Also before the change is durable: whom they wake builds on it, and often
+	// shares its transaction.
 	deliver(hints)
 	return pending, nil
 }

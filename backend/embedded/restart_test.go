@@ -137,6 +137,35 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	}
 }
 
+// A place is that of the latest attempt, and lasts as long as that asked for,
+// also after a restart.
+func TestAPlaceIsThatOfItsLatestAttempt(t *testing.T) {
+	x := newMachine(t)
+	d := x.m.Open()
+	granted(t, d, request("a", "holder"))
+	for _, key := range []string{"first", "second"} {
+		place := queued(request("a", "place"))
+		place.Key, place.PlaceTTL = driver.KeyOf(key), map[string]time.Duration{"first": time.Minute, "second": 3 * time.Second}[key]
+		if _, err := d.Acquire(t.Context(), place); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.pass(2 * time.Second)
+	d = x.restart()
+	if err := d.Leave(t.Context(), &driver.LeaveRequest{LockID: "a", RequestID: "place", Key: driver.KeyOf("first")}); err != nil {
+		t.Fatal(err)
+	}
+	if w := inspect(t, d, "a").Waiters; len(w) != 1 || w[0].Remaining != 3*time.Second {
+		t.Errorf("the waiters are %+v, want the place with 3s from the restart", w)
+	}
+	if err := d.Leave(t.Context(), &driver.LeaveRequest{LockID: "a", RequestID: "place", Key: driver.KeyOf("second")}); err != nil {
+		t.Fatal(err)
+	}
+	if w := inspect(t, x.restart(), "a").Waiters; len(w) != 0 {
+		t.Errorf("left are %+v", w)
+	}
+}
+
 // While the machine is up the process may be down as long as it likes: leases
 // count on.
 func TestLeasesCountOnWhileTheProcessIsDown(t *testing.T) {

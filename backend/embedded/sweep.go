@@ -55,13 +55,6 @@ func (s *shard) sweep(m *Memory) (ended []driver.Ended, pending []*entry, hints 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := m.moment()
-	keep := func(r *record, told []addressed) {
-		e, told := s.keep(r, at.now, told)
-		hints = append(hints, told...)
-		if e != nil {
-			pending = append(pending, e)
-		}
-	}
 	if s.due <= at.now {
 		s.due = never
 		// From the end, because a record that is freed gives its place to the
@@ -69,12 +62,12 @@ func (s *shard) sweep(m *Memory) (ended []driver.Ended, pending []*entry, hints 
 		for i := len(s.held) - 1; i >= 0; i-- {
 			r := s.held[i]
 			r.prune(at.now)
-			told := r.hints
+			hints = append(hints, r.hints...)
 			r.hints = nil
 			s.settle(r, at, m.o.Retention)
 			s.track(r)
 			if r.changed {
-				keep(r, told)
+				pending = append(pending, s.keep(r, at.now))
 			}
 		}
 	}
@@ -82,7 +75,7 @@ func (s *shard) sweep(m *Memory) (ended []driver.Ended, pending []*entry, hints 
 	for _, r := range s.unreported {
 		if found := m.report(r, at); len(found) > 0 {
 			ended = append(ended, found...)
-			keep(r, nil)
+			pending = append(pending, s.keep(r, at.now))
 		}
 		if r.unreported = len(r.evicted) > 0; r.unreported {
 			left = append(left, r)

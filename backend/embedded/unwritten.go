@@ -20,11 +20,10 @@ type unwritten struct {
 
 // keep hands a record's change to the disk and returns what the answer has to
 // wait for: also of a call that changed nothing, but saw what is not durable.
-// hints go with it; without anything to wait for they are returned. The shard's
-// mutex is held.
-func (s *shard) keep(r *record, now driver.Instant, hints []addressed) (*entry, []addressed) {
+// The shard's mutex is held.
+func (s *shard) keep(r *record, now driver.Instant) *entry {
 	if s.disk == nil {
-		return nil, hints
+		return nil
 	}
 	u := s.unwritten[r.id]
 	if r.changed {
@@ -34,7 +33,7 @@ func (s *shard) keep(r *record, now driver.Instant, hints []addressed) (*entry, 
 			value = r.encode(now)
 		}
 		if value == nil && r.image == nil && u == nil {
-			return nil, hints // it came and went
+			return nil // it came and went
 		}
 		if u == nil {
 			u = &unwritten{written: r.image}
@@ -44,18 +43,16 @@ func (s *shard) keep(r *record, now driver.Instant, hints []addressed) (*entry, 
 		r.image = value
 	}
 	if u == nil {
-		return nil, hints
+		return nil
 	}
-	u.newest.hints = append(u.newest.hints, hints...)
-	return u.newest, nil
+	return u.newest
 }
 
-// drop removes a record of a free lock, which has no hints.
+// drop removes a record of a free lock.
 func (s *shard) drop(r *record) *entry {
 	delete(s.locks, r.id)
 	r.changed = true
-	pending, _ := s.keep(r, 0, nil)
-	return pending
+	return s.keep(r, 0)
 }
 
 // written settles an entry that is in the file. The shard's mutex is held.
