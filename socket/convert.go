@@ -23,7 +23,11 @@ func bounded(field string, d *durationpb.Duration, unset, atLeast time.Duration)
 	}
 	v := d.AsDuration()
 	if d.CheckValid() != nil || v < atLeast {
-		return 0, &backend.InvalidError{Field: field, Reason: fmt.Sprintf("is %v", v), Limits: fmt.Sprintf("%v or more", atLeast)}
+		limits := fmt.Sprintf("%v or more", atLeast)
+		if atLeast == 1 {
+			limits = "more than 0s; leave it out for the default"
+		}
+		return 0, &backend.InvalidError{Field: field, Reason: fmt.Sprintf("is %v", v), Limits: limits}
 	}
 	return v, nil
 }

@@ -126,8 +126,9 @@ func newDev() *cobra.Command {
 			return err
 		}
 		o.Listening = func() {
-			_, _ = fmt.Fprintf(c.OutOrStdout(), "Locks are in memory and end with this process. Paste this to acquire one:\n\n"+
-				"  curl -sS --unix-socket '%s' http://localhost/locks/demo:acquire -d '{\"ttl\":\"60s\"}'\n\n", o.Config.Socket)
+			// Standard output is the line alone, for whoever pastes by a program.
+			_, _ = fmt.Fprint(c.ErrOrStderr(), "Locks are in memory and end with this process. Paste this to acquire one:\n\n")
+			_, _ = fmt.Fprintf(c.OutOrStdout(), "curl -sS --unix-socket '%s' http://localhost/locks/demo:acquire -d '{\"ttl\":\"60s\"}'\n", o.Config.Socket)
 		}
 		return app.Run(c.Context(), o)
 	}
