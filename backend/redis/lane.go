@@ -70,7 +70,7 @@ func (l *lane) submit(c *call, inline bool) {
 	}
 	batch := l.take()
 	l.mu.Unlock()
-	l.s.exec(batch)
+	l.s.exec(context.Background(), batch) // bounded by the client's timeouts
 	// Others may have come meanwhile; the caller does not work for them.
 	if batch = l.next(); batch != nil {
 		go l.fly(batch)
@@ -84,7 +84,7 @@ func (l *lane) fly(batch []*call) {
 		batch = l.next()
 	}
 	for ; batch != nil; batch = l.next() {
-		l.s.exec(batch)
+		l.s.exec(context.Background(), batch)
 	}
 }
 
@@ -111,14 +111,15 @@ func (l *lane) take() []*call {
 
 // exec sends calls as one pipeline and completes each. A script that the
 // server does not know is loaded and called once more, and one that is flushed
-// even then is sent in full: NOSCRIPT proves that it did not run.
-func (s *Store) exec(batch []*call) {
-	unknown := s.pipeline(s.wanted(batch))
+// even then is sent in full: NOSCRIPT proves that it did not run. The client's
+// timeouts bound it, and so does a deadline of ctx; pipelines of several callers
+// have none.
+func (s *Store) exec(ctx context.Context, batch []*call) {
+	unknown := s.pipeline(ctx, s.wanted(batch))
 	if len(unknown) == 0 {
 		return
 	}
 	loaded := make(map[*script]error)
-	ctx := context.Background() // bounded by the client's timeouts
 	for _, c := range unknown {
 		if _, seen := loaded[c.script]; !seen {
 			loaded[c.script] = s.client.ScriptLoad(ctx, c.script.text).Err()
@@ -137,11 +138,11 @@ func (s *Store) exec(batch []*call) {
 		}
 		again = append(again, c)
 	}
-	again = s.pipeline(again)
+	again = s.pipeline(ctx, again)
 	for _, c := range again {
 		c.args[0], c.args[1] = "eval", c.script.text
 	}
-	for _, c := range s.pipeline(again) { // EVAL knows what it is given
+	for _, c := range s.pipeline(ctx, again) { // EVAL knows what it is given
 		c.done(c, nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
 	}
 }
@@ -162,11 +163,10 @@ func (s *Store) wanted(batch []*call) []*call {
 
 // pipeline sends the calls, completes those that were answered and returns
 // those whose script is unknown.
-func (s *Store) pipeline(batch []*call) (unknown []*call) {
+func (s *Store) pipeline(ctx context.Context, batch []*call) (unknown []*call) {
 	if len(batch) == 0 {
 		return nil
 	}
-	ctx := context.Background() // bounded by the client's timeouts
 	pipe := s.client.Pipeline()
 	cmds := make([]*redis.Cmd, len(batch))
 	for i, c := range batch {

@@ -90,7 +90,7 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 
 // elect returns the server's time if this driver sweeps, else 0.
 func (s *Store) elect(ctx context.Context) (now int64, err error) {
-	s.exec([]*call{{ctx: ctx, script: electScript,
+	s.exec(ctx, []*call{{ctx: ctx, script: electScript,
 		args: []any{"evalsha", electScript.sha, 1, s.o.Prefix + ":sweeper", s.inbox, electedFor.Milliseconds()},
 		done: func(_ *call, reply []any, failed error) {
 			r := fields(reply)
@@ -153,7 +153,7 @@ func (s *Store) look(ctx context.Context, due []string) (found []driver.Ended) {
 				}
 			}})
 		}
-		s.exec(batch)
+		s.exec(ctx, batch)
 		due = due[n:]
 	}
 	return found
