@@ -125,7 +125,7 @@ func (k *Keeper) Release(ctx context.Context, req *backend.ReleaseRequest) (*dri
 func (k *Keeper) hint(lockID string, token int64) {
 	if l := k.index.find(lockID, token); l != nil {
 		l.s.update(func() {
-			l.renewAt, l.again = 0, l.inFlight
+			l.renewAt, l.again = 0, l.attempts > 0
 			if l.phase == live {
 				l.schedule()
 			}

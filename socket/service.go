@@ -3,8 +3,6 @@ package socket
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -21,6 +19,7 @@ type Locks interface {
 	Acquire(ctx context.Context, req *backend.AcquireRequest) (*backend.Lease, error)
 	Renew(ctx context.Context, req *backend.RenewRequest) (*backend.Lease, error)
 	Leave(ctx context.Context, lockID, requestID string) error
+	Undo(l *backend.Lease)
 	Get(ctx context.Context, lockID string) (*driver.Lock, error)
 	List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error)
 	ForceRelease(ctx context.Context, req *backend.ForceReleaseRequest) (*backend.ForceReleaseResult, error)
@@ -49,9 +48,6 @@ type kept struct{ *renew.Keeper }
 
 func (k kept) Open(o renew.SessionOptions) Session { return k.Keeper.Open(o) }
 
-// undoTimeout bounds the undoing of a grant whose caller has gone.
-const undoTimeout = 5 * time.Second
-
 // The methods below are the calls of the API, the same for both protocols. They
 // return the errors of the layers beneath; describe makes them a client's.
 
@@ -79,7 +75,7 @@ func (s *Server) acquire(ctx context.Context, c *conn, in *lockpb.AcquireRequest
 	case err == nil && ctx.Err() == nil:
 		return leaseMessage(l, s.o.Clock.Now()), nil
 	case err == nil:
-		s.undo(ctx, l)
+		s.o.Locks.Undo(l)
 		return nil, context.Cause(ctx)
 	}
 	return nil, &requestError{err, req.RequestID}
@@ -98,15 +94,6 @@ func (s *Server) await(ctx context.Context, req *backend.AcquireRequest) (*backe
 		return nil, errDraining
 	}
 	return l, err
-}
-
-// undo gives back a grant whose caller has gone.
-func (s *Server) undo(ctx context.Context, l *backend.Lease) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	if err := s.o.Locks.Leave(ctx, l.LockID, l.RequestID); err != nil {
-		s.log.write(slog.LevelWarn, "a grant whose caller left was not undone, it ends by its TTL", driver.LogLock, l.LockID, driver.LogError, err)
-	}
 }
 
 func (s *Server) renew(ctx context.Context, in *lockpb.RenewRequest) (*lockpb.Lease, error) {

@@ -35,7 +35,9 @@ type node struct {
 // newNode does not connect.
 func (s *Store) newNode(addr string) *node {
 	n := &node{s: s, addr: addr}
-	n.hot.run, n.urgent.run = n.exec, n.exec
+	// Pipelines of several callers have no deadline but the client's timeouts.
+	fly := func(batch []*call) { n.exec(context.Background(), batch) }
+	n.hot.run, n.urgent.run = fly, fly
 	n.gone, n.retire = context.WithCancel(s.stopped)
 	o := s.o.Client
 	o.Addr = addr
@@ -70,14 +72,14 @@ func (n *node) lane(c *call) *lane {
 
 // exec sends calls as one pipeline and completes each. A script that the
 // server does not know is loaded and called once more, and one that is flushed
-// even then is sent in full: NOSCRIPT proves that it did not run.
-func (n *node) exec(batch []*call) {
-	unknown := n.pipeline(wanted(batch))
+// even then is sent in full: NOSCRIPT proves that it did not run. The client's
+// timeouts bound it, and so does a deadline of ctx.
+func (n *node) exec(ctx context.Context, batch []*call) {
+	unknown := n.pipeline(ctx, wanted(batch))
 	if len(unknown) == 0 {
 		return
 	}
 	loaded := make(map[*script]error)
-	ctx := context.Background() // bounded by the client's timeouts
 	for _, c := range unknown {
 		if _, seen := loaded[c.script]; !seen {
 			loaded[c.script] = n.client.ScriptLoad(ctx, c.script.text).Err()
@@ -96,22 +98,21 @@ func (n *node) exec(batch []*call) {
 		}
 		again = append(again, c)
 	}
-	again = n.pipeline(again)
+	again = n.pipeline(ctx, again)
 	for _, c := range again {
 		c.args[0], c.args[1] = "eval", c.script.text
 	}
-	for _, c := range n.pipeline(again) { // EVAL knows what it is given
+	for _, c := range n.pipeline(ctx, again) { // EVAL knows what it is given
 		c.complete(nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
 	}
 }
 
 // pipeline sends the calls, completes or redirects those that were answered and
 // returns those whose script is unknown.
-func (n *node) pipeline(batch []*call) (unknown []*call) {
+func (n *node) pipeline(ctx context.Context, batch []*call) (unknown []*call) {
 	if len(batch) == 0 {
 		return nil
 	}
-	ctx := context.Background() // bounded by the client's timeouts
 	pipe := n.client.Pipeline()
 	cmds := make([]*redis.Cmd, len(batch))
 	for i, c := range batch {

@@ -44,23 +44,36 @@ func (r *Router) Release(ctx context.Context, req *backend.ReleaseRequest) (*dri
 
 // Leave undoes an acquire where it was made.
 func (r *Router) Leave(ctx context.Context, lockID, requestID string) error {
-	var b *Branch
-	r.uses.in(lockID, func(l *lock) {
-		if requestID != "" {
-			b = l.belongs(&backend.AcquireRequest{RequestID: requestID})
-		}
-	})
-	if b == nil {
-		var err error
-		if b, err = r.where(lockID); err != nil {
-			return fmt.Errorf("leave %q: %w", lockID, err)
-		}
+	b, err := r.ofRequest(lockID, requestID)
+	if err != nil {
+		return fmt.Errorf("leave %q: %w", lockID, err)
 	}
 	if err := b.store.Leave(ctx, lockID, requestID); err != nil {
 		return b.named(lockID, err)
 	}
 	r.uses.undone(b, lockID, requestID)
 	return nil
+}
+
+// ofRequest is where a request was made, else where one would be made now.
+func (r *Router) ofRequest(lockID, requestID string) (b *Branch, err error) {
+	r.uses.in(lockID, func(l *lock) {
+		if requestID != "" {
+			b = l.belongs(&backend.AcquireRequest{RequestID: requestID})
+		}
+	})
+	if b != nil {
+		return b, nil
+	}
+	return r.where(lockID)
+}
+
+// Undo gives a grant back where it was made. The lock counts as in use there for
+// as long as the lease could stand: the undo is done in the background.
+func (r *Router) Undo(l *backend.Lease) {
+	if b, err := r.ofRequest(l.LockID, l.RequestID); err == nil {
+		b.store.Undo(l)
+	}
 }
 
 // undone drops a lease that had no other hold than this one.
