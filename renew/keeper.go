@@ -18,6 +18,9 @@ type Store interface {
 	ReleaseAsync(ctx context.Context, req *backend.ReleaseRequest, done func(*driver.ReleaseResult, error))
 	Release(ctx context.Context, req *backend.ReleaseRequest) (*driver.ReleaseResult, error)
 	Adopt(ctx context.Context, req *backend.RenewRequest) (*backend.Lease, error)
+	// Undo gives back, in the background, a grant that nobody was told of; what
+	// a repeat of its request got since stays, and may still come.
+	Undo(l *backend.Lease)
 	OnRevoked(f func(lockID string, token int64))
 }
 

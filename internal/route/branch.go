@@ -137,5 +137,9 @@ func (b *Branch) released(req *backend.ReleaseRequest, res *driver.ReleaseResult
 	return b.named(req.LockID, err)
 }
 
+// Undo gives a grant back for the keeper. The lock counts as in use here for as
+// long as the lease could stand.
+func (b *Branch) Undo(l *backend.Lease) { b.store.Undo(l) }
+
 // OnRevoked passes on.
 func (b *Branch) OnRevoked(f func(lockID string, token int64)) { b.store.OnRevoked(f) }
