@@ -66,7 +66,9 @@ func New(d driver.Driver, o Options) *Store {
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.undos.start(s)
 	if s.caps.Watch {
-		s.watching.Go(s.watch)
+		s.watching.Go(func() { s.watch(d.Watch) })
+	} else if w, ok := driver.As[driver.LocalWatcher](d); ok {
+		s.watching.Go(func() { s.watch(w.WatchLocal) })
 	}
 	if w, ok := driver.As[driver.Sweeper](d); ok {
 		s.ends.kept = true

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"hash/maphash"
 	"math/rand/v2"
 	"sync"
@@ -98,9 +99,9 @@ func (w *waiters) all() (places []*place) {
 const rewatch = 500 * time.Millisecond
 
 // watch passes the store's hints on until the store is closed.
-func (s *Store) watch() {
+func (s *Store) watch(hints func(context.Context, func(driver.Hint)) error) {
 	for s.stopped.Err() == nil {
-		err := s.d.Watch(s.stopped, s.hint)
+		err := hints(s.stopped, s.hint)
 		if s.stopped.Err() != nil {
 			return
 		}

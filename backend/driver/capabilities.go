@@ -39,7 +39,9 @@ type Capabilities struct {
 	// MaxTTL is the longest TTL of the store.
 	MaxTTL time.Duration `json:"max_ttl"`
 	// Lateness bounds how long after its expiry a lease may still keep the
-	// next one out while someone polls. A lease never ends early.
+	// next one out while someone polls. A lease never ends early. Without
+	// ExpiryAtOnce it may bound only a driver that has polled since the lease
+	// was last renewed: one that has not may need the lease's TTL more.
 	Lateness time.Duration `json:"lateness"`
 	// Poll bounds how long a waiter sleeps when hints are lost.
 	Poll time.Duration `json:"poll"`

@@ -150,6 +150,14 @@ type Sweeper interface {
 	Told(ctx context.Context, ends []Ended) error
 }
 
+// LocalWatcher is the optional ability of a driver without Watch to hint at what
+// its own calls have made grantable for its own waiters: it saves them a poll when
+// holder and waiter share a sidecar. The fallback is the poll.
+type LocalWatcher interface {
+	// WatchLocal is as Driver.Watch, for what this Driver value does itself.
+	WatchLocal(ctx context.Context, sink func(Hint)) error
+}
+
 // Unwrapper is implemented by a decorator. [As] follows it.
 type Unwrapper interface {
 	Unwrap() Driver

@@ -1,0 +1,188 @@
+package dynamodb
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+// Evict ends another's lease; as expired only one that this driver has seen
+// unchanged for its time.
+func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.Ended, error) {
+	ctx, cancel, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	if req.Cause == driver.CauseExpired {
+		if told := s.ended.take(req.LockID, req.Token); len(told) > 0 {
+			return &told[0], nil
+		}
+	}
+	return changed(ctx, s, req.LockID, func(r *record, at moment) (*driver.Ended, error) {
+		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
+		switch {
+		case h == nil:
+			return nil, r.gone(req.Token)
+		case req.Cause == driver.CauseExpired && h.expires > at.now:
+			public := h.public(at)
+			return nil, &driver.HeldError{Holder: &public, QueueLength: len(r.waiters)}
+		}
+		ended := h.ended(r.id, req.Cause)
+		r.endLease(h, req.Cause)
+		r.change.any = true
+		if req.Cause == driver.CauseExpired {
+			r.change.evicted = append(r.change.evicted, ended)
+		} else {
+			r.tell(h)
+		}
+		return &ended, nil
+	})
+}
+
+// begin is the start of a call that is not an acquire.
+func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := s.bound(ctx)
+	if err := s.ready(ctx); err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	return ctx, cancel, nil
+}
+
+// gone says why no lease has the token.
+func (r *record) gone(token int64) error {
+	if e, ok := r.endOf(func(e end) bool { return e.token == token }); ok {
+		return driver.Lost(e.cause)
+	}
+	if len(r.holders) > 0 {
+		return &driver.TokenError{Expected: r.holders[0].token, Actual: token}
+	}
+	return driver.Lost(driver.CauseUnknown)
+}
+
+// Revoke marks a lease so that it cannot be prolonged.
+func (s *Store) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.Holder, error) {
+	ctx, cancel, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	return changed(ctx, s, req.LockID, func(r *record, at moment) (*driver.Holder, error) {
+		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
+		if h == nil {
+			return nil, r.gone(req.Token)
+		}
+		if !h.revoked {
+			h.revoked = true
+			r.put(h)
+		}
+		r.tell(h)
+		public := h.public(at)
+		return &public, nil
+	})
+}
+
+// Inspect reads one lock. What this driver has not seen for long enough to know it
+// ended is shown.
+func (s *Store) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
+	ctx, cancel, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	r, at, err := s.read(ctx, lockID)
+	if err != nil {
+		return nil, err
+	}
+	s.listen(ctx, r)
+	lock := r.public(at)
+	return &lock, nil
+}
+
+// public is the lock as everybody may see it, without what has run out.
+func (r *record) public(at moment) driver.Lock {
+	lock := driver.Lock{LockID: r.id, Token: r.last}
+	for _, h := range r.holders {
+		if h.expires > at.now {
+			lock.Holders = append(lock.Holders, h.public(at))
+		}
+	}
+	for _, w := range r.waiters {
+		if w.dies > at.now {
+			lock.Waiters = append(lock.Waiters, driver.Waiter{
+				OwnerID: w.owner, RequestID: w.request, Ticket: w.ticket, Position: len(lock.Waiters) + 1,
+				Priority: w.priority, Shared: w.shared, Remaining: min(w.dies.Sub(at.now), w.ttl),
+			})
+		}
+	}
+	return lock
+}
+
+const (
+	pageTokenPrefix = "v1:"
+	// scanned bounds the items that one request of a listing reads.
+	scanned = 1000
+)
+
+// List reads the busy locks in the table's own order: a scan of the whole table,
+// page by page. The page token is "v1:" and the last lock id of the page before.
+func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
+	ctx, cancel, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	after, ok := strings.CutPrefix(req.PageToken, pageTokenPrefix)
+	if req.PageToken != "" && (!ok || after == "" || len(after) > 255) {
+		return nil, fmt.Errorf("page token %q: %w: it is not from a listing of this store", req.PageToken, driver.ErrInvalid)
+	}
+	var start map[string]value
+	if after != "" {
+		start = map[string]value{"k": text(s.recordKey(after))}
+	}
+	page := &driver.ListPage{}
+	consistent, most, busy := true, int32(scanned), busyFilter
+	for {
+		out, _, err := request(ctx, s, reads, s.client.Scan, &sdk.ScanInput{
+			TableName: &s.o.Table, ConsistentRead: &consistent, ExclusiveStartKey: start, Limit: &most, FilterExpression: &busy,
+			ExpressionAttributeValues: map[string]value{":prefix": text(s.recordKey(req.Prefix)), ":zero": number(0)},
+		})
+		if err != nil {
+			return nil, err
+		}
+		at := moment{now: s.o.Clock.Now(), wall: s.o.Now()}
+		for _, item := range out.Items {
+			key := (&reader{}).text(item, "k")
+			r, err := decode(strings.TrimPrefix(key, s.recordKey("")), item)
+			if err != nil {
+				return nil, err
+			}
+			s.look(r, at)
+			lock := r.public(at)
+			if len(lock.Waiters) == 0 && (len(lock.Holders) == 0 || req.Contended) {
+				continue
+			}
+			if len(page.Locks) == req.PageSize {
+				page.NextPageToken = pageTokenPrefix + page.Locks[req.PageSize-1].LockID
+				return page, nil
+			}
+			page.Locks = append(page.Locks, lock)
+		}
+		if start = out.LastEvaluatedKey; len(start) == 0 {
+			return page, nil
+		}
+		if len(page.Locks) == req.PageSize {
+			// Whether more follow, the next page says.
+			page.NextPageToken = pageTokenPrefix + page.Locks[req.PageSize-1].LockID
+			return page, nil
+		}
+	}
+}

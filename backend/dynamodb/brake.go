@@ -1,0 +1,112 @@
+package dynamodb
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+const (
+	// parallel bounds the acquires of one driver that are under way.
+	parallel = 64
+	// The pauses of acquires after the table was throttled.
+	firstPause = 50 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// brake holds acquires back: they are many, and may wait. Renewals, releases and
+// what undoes an acquire pass it by, so that a crowd of waiters, or a table without
+// capacity, costs no lease.
+type brake struct {
+	slots chan struct{}
+
+	mu    sync.Mutex
+	pause time.Duration
+	until driver.Instant
+}
+
+// throttled makes the acquires pause, each time longer.
+func (b *brake) throttled(now driver.Instant) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now < b.until {
+		return // of the same burst
+	}
+	b.pause = min(max(2*b.pause, firstPause), lastPause)
+	b.until = now.Add(b.pause)
+}
+
+func (b *brake) succeeded() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pause = 0
+}
+
+// enter waits until an acquire may go on; leave must follow. An error means that
+// nothing was sent.
+func (b *brake) enter(ctx context.Context, clock driver.Clock) (leave func(), err error) {
+	b.mu.Lock()
+	rest := b.until.Sub(clock.Now())
+	b.mu.Unlock()
+	if rest > 0 {
+		t := time.NewTimer(rest + rand.N(rest/2+1))
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrThrottled, ctx.Err())
+		}
+	}
+	select {
+	case b.slots <- struct{}{}:
+		return func() { <-b.slots }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: too many acquires are under way: %w", driver.ErrUnavailable, ctx.Err())
+	}
+}
+
+// gates let the calls of one driver at one lock pass one after the other where they
+// would only refuse each other's writes.
+type gates struct {
+	mu  sync.Mutex
+	all map[string]*gate
+}
+
+type gate struct {
+	open chan struct{}
+	// used counts those inside and before it.
+	used int
+}
+
+// enter waits until no other call is inside; leave must follow.
+func (g *gates) enter(ctx context.Context, lockID string) (leave func(), err error) {
+	g.mu.Lock()
+	if g.all == nil {
+		g.all = make(map[string]*gate)
+	}
+	one := g.all[lockID]
+	if one == nil {
+		one = &gate{open: make(chan struct{}, 1)}
+		g.all[lockID] = one
+	}
+	one.used++
+	g.mu.Unlock()
+	done := func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if one.used--; one.used == 0 {
+			delete(g.all, lockID)
+		}
+	}
+	select {
+	case one.open <- struct{}{}:
+		return func() { <-one.open; done() }, nil
+	case <-ctx.Done():
+		done()
+		return nil, fmt.Errorf("%w: other calls at the lock are under way: %w", driver.ErrUnavailable, ctx.Err())
+	}
+}

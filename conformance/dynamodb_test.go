@@ -1,0 +1,53 @@
+package conformance_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/dynamodb"
+	"github.com/locksidecar/locksidecar/conformance"
+	"github.com/locksidecar/locksidecar/conformance/remote"
+	"github.com/locksidecar/locksidecar/internal/testenv"
+)
+
+// onTable is a harness on a table of an emulator, each driver decorated.
+func onTable(e *testenv.Dynamo, table string, decorate func(driver.Driver) driver.Driver) conformance.Harness {
+	var ahead atomic.Int64
+	return conformance.Harness{
+		Open: func(context.Context) (driver.Driver, error) {
+			d, err := dynamodb.New(dynamodb.Options{
+				Table: table, Endpoint: e.Endpoint(), Create: true, MinTTL: 400 * time.Millisecond, Poll: 200 * time.Millisecond,
+				AWS: aws.Config{Region: testenv.DynamoRegion, Credentials: e.Credentials()}, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+			})
+			if err != nil {
+				return nil, err
+			}
+			return decorate(d), nil
+		},
+		Wipe:   func(ctx context.Context) error { return e.Wipe(ctx, table) },
+		Pause:  func() (func() error, error) { return e.Resume, e.Pause() },
+		Skew:   func(d time.Duration) { ahead.Store(int64(d)) },
+		Server: func(context.Context) string { return e.Version() },
+	}
+}
+
+func TestDynamoDB(t *testing.T) {
+	t.Parallel()
+	certified(t, "dynamodb", onTable(testenv.StartDynamoT(t), "locks", bare))
+}
+
+func TestDynamoDBBehindBreaker(t *testing.T) {
+	t.Parallel()
+	certified(t, "dynamodb-breaker", onTable(testenv.StartDynamoT(t), "locks", behindBreaker))
+}
+
+func TestEndpointOnDynamoDB(t *testing.T) {
+	t.Parallel()
+	d := testenv.Daemon(t, "serve", "--backend", testenv.StartDynamoT(t).URL("locks"))
+	certified(t, "endpoint", remote.Harness(d.Endpoint()))
+}

@@ -1,0 +1,75 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// Version is the emulator's name and version.
+func (d *Dynamo) Version() string { return "dynalite 4.0.0" }
+
+// Credentials are those of CredentialsFile.
+func (d *Dynamo) Credentials() aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "test", SecretAccessKey: DynamoSecret}, nil
+	})
+}
+
+// Client is a new client of the emulator, for the test's own requests.
+func (d *Dynamo) Client() *dynamodb.Client {
+	endpoint := d.Endpoint()
+	return dynamodb.NewFromConfig(aws.Config{Region: DynamoRegion, Credentials: d.Credentials()}, func(o *dynamodb.Options) { o.BaseEndpoint = &endpoint })
+}
+
+// Items reads all items of a table.
+func (d *Dynamo) Items(ctx context.Context, table string) (items []map[string]types.AttributeValue, err error) {
+	pages := dynamodb.NewScanPaginator(d.Client(), &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, page.Items...)
+	}
+	return items, nil
+}
+
+// Wipe deletes all items of a table.
+func (d *Dynamo) Wipe(ctx context.Context, table string) error {
+	items, err := d.Items(ctx, table)
+	if err != nil {
+		return err
+	}
+	c := d.Client()
+	for len(items) > 0 {
+		n := min(len(items), 25)
+		var batch []types.WriteRequest
+		for _, item := range items[:n] {
+			batch = append(batch, types.WriteRequest{DeleteRequest: &types.DeleteRequest{Key: map[string]types.AttributeValue{"k": item["k"]}}})
+		}
+		out, err := c.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: batch}})
+		if err != nil {
+			return err
+		}
+		if len(out.UnprocessedItems) > 0 {
+			return fmt.Errorf("%d items were not deleted", len(out.UnprocessedItems[table]))
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// MustItems is Items for a test.
+func (d *Dynamo) MustItems(t testing.TB, table string) []map[string]types.AttributeValue {
+	t.Helper()
+	items, err := d.Items(t.Context(), table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return items
+}
