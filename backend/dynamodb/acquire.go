@@ -2,7 +2,6 @@ package dynamodb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -29,25 +28,19 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
-	leave, err := s.gates.enter(ctx, req.LockID)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	res, err := s.atOnce(ctx, req)
-	if errors.Is(err, errRefused) {
-		res, err = changed(ctx, s, req.LockID, func(r *record, at moment) (*driver.AcquireResult, error) {
-			r.prune(s, at)
-			res, err := s.decide(r, at, req)
-			if err == nil {
-				res.Evicted = r.change.evicted
-			}
-			if !r.change.any {
-				s.wake(r) // what another driver's release has made grantable
-			}
-			return res, err
-		})
-	}
+	res, err := changed(ctx, s, req.LockID, func(ctx context.Context) (*driver.AcquireResult, error) {
+		return s.atOnce(ctx, req)
+	}, func(r *record, at moment) (*driver.AcquireResult, error) {
+		r.prune(s, at)
+		res, err := s.decide(r, at, req)
+		if err == nil && r.change.untold {
+			res.Evicted, r.change.untold = r.change.evicted, false
+		}
+		if !r.change.any {
+			s.wake(r) // what another driver's release has made grantable
+		}
+		return res, err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 			return &told[0], nil
 		}
 	}
-	return changed(ctx, s, req.LockID, func(r *record, at moment) (*driver.Ended, error) {
+	return changed(ctx, s, req.LockID, nil, func(r *record, at moment) (*driver.Ended, error) {
 		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
 		switch {
 		case h == nil:
@@ -36,7 +36,7 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 		r.endLease(h, req.Cause)
 		r.change.any = true
 		if req.Cause == driver.CauseExpired {
-			r.change.evicted = append(r.change.evicted, ended)
+			r.change.expired = append(r.change.expired, h)
 		} else {
 			r.tell(h)
 		}
@@ -75,7 +75,7 @@ func (s *Store) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.H
 		return nil, err
 	}
 	defer cancel()
-	return changed(ctx, s, req.LockID, func(r *record, at moment) (*driver.Holder, error) {
+	return changed(ctx, s, req.LockID, nil, func(r *record, at moment) (*driver.Holder, error) {
 		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
 		if h == nil {
 			return nil, r.gone(req.Token)

@@ -10,36 +10,163 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// changed reads the lock's record, lets decide make of it what it will, and writes
-// that if it is something else; when others were first, again. What decide returns
-// is the answer, once the write is done. decide is called with a record of its own
-// each time.
-func changed[T any](ctx context.Context, s *Store, lockID string, decide func(r *record, at moment) (T, error)) (answer T, err error) {
+// maxTurn bounds the calls that are decided on one reading of a record.
+const maxTurn = 64
+
+// turns let the calls of this driver at one lock that need the record be decided
+// together: one read and one write for all that have come meanwhile. Apart, they
+// would only refuse each other's writes.
+type turns struct {
+	running sync.WaitGroup
+
+	mu sync.Mutex
+	// waiting are the calls at each lock for which a turn is under way.
+	waiting map[string][]*visit
+}
+
+// visit is a call's part of a turn.
+type visit struct {
+	// alone, if not nil, decides the call without the record, or says errRefused.
+	alone func(ctx context.Context) error
+	// decide makes of the record what the call wants, and says whether the answer
+	// is a refusal. It is called again, with another record, when others were
+	// first.
+	decide func(r *record, at moment) (refusal error)
+	// taken is set under the mutex when a turn begins with it.
+	taken bool
+	done  chan error
+}
+
+// changed has decide make of the lock's record what it will, and returns when that
+// is written. What decide returns is the answer.
+func changed[T any](ctx context.Context, s *Store, lockID string, alone func(context.Context) (T, error), decide func(r *record, at moment) (T, error)) (answer T, err error) {
+	v := &visit{done: make(chan error, 1)}
+	if alone != nil {
+		v.alone = func(ctx context.Context) (err error) {
+			answer, err = alone(ctx)
+			return err
+		}
+	}
+	v.decide = func(r *record, at moment) (refusal error) {
+		answer, refusal = decide(r, at)
+		return refusal
+	}
 	var none T
+	if err := s.visit(ctx, lockID, v); err != nil {
+		return none, err
+	}
+	return answer, nil
+}
+
+// visit waits until a turn has decided v, or ctx ends.
+func (s *Store) visit(ctx context.Context, lockID string, v *visit) error {
+	t := &s.turns
+	t.mu.Lock()
+	if s.closed.Load() {
+		t.mu.Unlock()
+		return driver.ErrClosed
+	}
+	if t.waiting == nil {
+		t.waiting = make(map[string][]*visit)
+	}
+	others, running := t.waiting[lockID]
+	t.waiting[lockID] = append(others, v)
+	if !running {
+		t.running.Go(func() { s.take(lockID) })
+	}
+	t.mu.Unlock()
+	select {
+	case err := <-v.done:
+		return err
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v.taken {
+		select {
+		case err := <-v.done:
+			return err
+		default: // it goes on without its caller
+			return fmt.Errorf("%w: %w", driver.ErrIndeterminate, ctx.Err())
+		}
+	}
+	t.waiting[lockID] = slices.DeleteFunc(t.waiting[lockID], func(other *visit) bool { return other == v })
+	return fmt.Errorf("%w: other calls at the lock are under way: %w", driver.ErrUnavailable, ctx.Err())
+}
+
+// take makes turns until no call waits.
+func (s *Store) take(lockID string) {
+	t := &s.turns
+	for {
+		t.mu.Lock()
+		all := t.waiting[lockID]
+		if len(all) == 0 {
+			delete(t.waiting, lockID)
+			t.mu.Unlock()
+			return
+		}
+		turn := slices.Clone(all[:min(len(all), maxTurn)])
+		t.waiting[lockID] = slices.Clone(all[len(turn):])
+		for _, v := range turn {
+			v.taken = true
+		}
+		t.mu.Unlock()
+		s.turn(lockID, turn)
+	}
+}
+
+// turn decides calls.
+func (s *Store) turn(lockID string, turn []*visit) {
+	ctx, cancel := s.bound(s.stopped)
+	defer cancel()
+	if len(turn) == 1 && turn[0].alone != nil {
+		if err := turn[0].alone(ctx); !errors.Is(err, errRefused) {
+			turn[0].done <- err
+			return
+		}
+	}
+	refusals, err := s.together(ctx, lockID, turn)
+	for i, v := range turn {
+		if err != nil {
+			v.done <- err
+		} else {
+			v.done <- refusals[i]
+		}
+	}
+}
+
+// together reads the record, decides calls one after the other, and writes what has
+// become of it; when others were first, again.
+func (s *Store) together(ctx context.Context, lockID string, turn []*visit) (refusals []error, err error) {
+	refusals = make([]error, len(turn))
 	for {
 		r, at, err := s.read(ctx, lockID)
 		if err != nil {
-			return none, err
+			return nil, err
 		}
 		s.listen(ctx, r)
-		answer, refusal := decide(r, at)
-		// What has run out is dropped by whoever gains by it: a refusal alone
-		// writes nothing.
-		if refusal != nil && !r.change.any || refusal == nil && !r.change.any && len(r.change.evicted) == 0 && !r.change.queue {
-			return answer, refusal
+		served := false
+		for i, v := range turn {
+			refusals[i] = v.decide(r, at)
+			served = served || refusals[i] == nil
+		}
+		// What has run out is dropped by whoever gains by it: refusals alone write
+		// nothing.
+		if !r.change.any && (!served || len(r.change.evicted) == 0 && !r.change.queue) {
+			return refusals, nil
 		}
 		sent, err := s.write(ctx, r)
 		switch {
 		case err == nil:
 			s.wrote(r, sent)
-			if refusal != nil {
+			if r.change.untold {
 				s.ended.add(r.id, r.change.evicted)
 			}
-			return answer, refusal
+			return refusals, nil
 		case !errors.Is(err, errRefused):
-			return none, err
+			return nil, err
 		case ctx.Err() != nil:
-			return none, fmt.Errorf("%w: others change the lock all the time: %w", driver.ErrUnavailable, ctx.Err())
+			return nil, fmt.Errorf("%w: others change the lock all the time: %w", driver.ErrUnavailable, ctx.Err())
 		}
 	}
 }
@@ -68,48 +195,4 @@ func (s *Store) wrote(r *record, sent driver.Instant) {
 		s.hint(h)
 	}
 	s.wake(r)
-}
-
-// unreported are expiries that a call has written whose answer was a refusal, so
-// that it could not tell of them: the next one at the lock does.
-type unreported struct {
-	mu  sync.Mutex
-	all map[string][]driver.Ended
-}
-
-// maxUnreported bounds the locks that have such ends.
-const maxUnreported = 4096
-
-func (u *unreported) add(lockID string, ends []driver.Ended) {
-	if len(ends) == 0 {
-		return
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.all == nil {
-		u.all = make(map[string][]driver.Ended)
-	}
-	if len(u.all) < maxUnreported || u.all[lockID] != nil {
-		u.all[lockID] = append(u.all[lockID], ends...)
-	}
-}
-
-// take returns the ends of a lock that are to be told, or the one with the token.
-func (u *unreported) take(lockID string, token int64) (taken []driver.Ended) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	var left []driver.Ended
-	for _, e := range u.all[lockID] {
-		if token == 0 || e.Token == token {
-			taken = append(taken, e)
-		} else {
-			left = append(left, e)
-		}
-	}
-	if len(left) > 0 {
-		u.all[lockID] = left
-	} else {
-		delete(u.all, lockID)
-	}
-	return taken
 }

@@ -33,9 +33,9 @@
 //	tok   the highest token granted
 //	seq   the last ticket
 //	h     the leases, by token: o owner, k key, s shared, r the request ids of the
-//	      holds, a attach number, hb heartbeat, ttl in µs, rv revoked, m metadata
+//	      holds, a attach number, hb heartbeat, tl TTL in µs, rv revoked, m metadata
 //	q     the queue, at most 256, by ticket: r request id, o owner, n ticket, p
-//	      priority, s shared, k key, d driver, ttl in µs
+//	      priority, s shared, k key, d driver, tl how long it lasts in µs
 //	gone  the latest ends, two texts each: which acquires it ends, and token, cause
 //	      and key
 //

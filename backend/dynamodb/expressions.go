@@ -13,9 +13,9 @@ var (
 	// renewCondition: the lease stands, is the caller's, was not revoked, and no
 	// later renewal has come first. What it needs besides for one attachment is
 	// attachCondition.
-	renewCondition  = "h.#t.k = :key AND h.#t.rv = :no AND h.#t.hb < :beat AND h.#t.ttl <= :ttl"
+	renewCondition  = "h.#t.k = :key AND h.#t.rv = :no AND h.#t.hb < :beat AND h.#t.tl <= :ttl"
 	attachCondition = " AND h.#t.a = :attach"
-	renewUpdate     = "SET h.#t.hb = :beat, h.#t.ttl = :ttl"
+	renewUpdate     = "SET h.#t.hb = :beat, h.#t.tl = :ttl"
 	adoptUpdate     = renewUpdate + ", h.#t.a = h.#t.a + :one"
 
 	// releaseCondition: the lease stands, is the caller's, and the hold is its only

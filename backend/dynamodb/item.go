@@ -48,7 +48,7 @@ func micros(d time.Duration) int64 { return int64((d + time.Microsecond - 1) / t
 func (h *holder) encode() value {
 	m := map[string]value{
 		"o": text(h.owner), "k": text(string(h.key)), "s": truthOf(h.shared), "r": texts(h.holds...), "a": number(h.attach),
-		"hb": number(h.beat), "ttl": number(micros(h.ttl)), "rv": truthOf(h.revoked),
+		"hb": number(h.beat), "tl": number(micros(h.ttl)), "rv": truthOf(h.revoked),
 	}
 	if len(h.metadata) > 0 {
 		raw, _ := json.Marshal(h.metadata) // strings can be
@@ -64,7 +64,7 @@ func (r *record) encodeQueue() value {
 	for i, w := range byTicket {
 		l[i] = object(map[string]value{
 			"r": text(w.request), "o": text(w.owner), "n": number(w.ticket), "p": number(int64(w.priority)), "s": truthOf(w.shared),
-			"k": text(string(w.key)), "d": text(w.driver), "ttl": number(micros(w.ttl)),
+			"k": text(string(w.key)), "d": text(w.driver), "tl": number(micros(w.ttl)),
 		})
 	}
 	return list(l)
@@ -164,7 +164,7 @@ func decode(lockID string, item map[string]value) (*record, error) {
 		m := d.object(v, "h")
 		h := &holder{
 			owner: d.text(m, "o"), key: driver.Key(d.text(m, "k")), shared: d.truth(m, "s"), holds: d.texts(m, "r"), attach: d.number(m, "a"),
-			beat: d.number(m, "hb"), ttl: time.Duration(d.number(m, "ttl")) * time.Microsecond, revoked: d.truth(m, "rv"),
+			beat: d.number(m, "hb"), ttl: time.Duration(d.number(m, "tl")) * time.Microsecond, revoked: d.truth(m, "rv"),
 		}
 		h.token, h.read = d.number(map[string]value{"h": &types.AttributeValueMemberN{Value: token}}, "h"), h.beat
 		if _, ok := m["m"]; ok && json.Unmarshal([]byte(d.text(m, "m")), &h.metadata) != nil {
@@ -177,7 +177,7 @@ func decode(lockID string, item map[string]value) (*record, error) {
 		m := d.object(v, "q")
 		r.waiters = append(r.waiters, &waiter{
 			request: d.text(m, "r"), owner: d.text(m, "o"), ticket: d.number(m, "n"), priority: int(d.number(m, "p")), shared: d.truth(m, "s"),
-			key: driver.Key(d.text(m, "k")), driver: d.text(m, "d"), ttl: time.Duration(d.number(m, "ttl")) * time.Microsecond,
+			key: driver.Key(d.text(m, "k")), driver: d.text(m, "d"), ttl: time.Duration(d.number(m, "tl")) * time.Microsecond,
 		})
 	}
 	slices.SortFunc(r.waiters, compareWaiters)

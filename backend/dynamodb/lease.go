@@ -149,7 +149,7 @@ func (s *Store) Release(ctx context.Context, req *driver.ReleaseRequest) (*drive
 			return res, err
 		}
 	}
-	return changed(ctx, s, req.LockID, func(r *record, _ moment) (*driver.ReleaseResult, error) {
+	return changed(ctx, s, req.LockID, nil, func(r *record, _ moment) (*driver.ReleaseResult, error) {
 		h, e, lost := r.find(req.LeaseRef)
 		switch {
 		case e != nil && (e.cause == driver.CauseReleased || r.released(req)):
@@ -250,12 +250,7 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	leave, err := s.gates.enter(ctx, req.LockID)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	_, err = changed(ctx, s, req.LockID, func(r *record, _ moment) (struct{}, error) {
+	_, err := changed(ctx, s, req.LockID, nil, func(r *record, _ moment) (struct{}, error) {
 		mine := func(key driver.Key) bool { return req.Key == "" || req.Key == key }
 		if w := r.waiter(req.RequestID); w != nil && mine(w.key) {
 			r.dequeue(w)

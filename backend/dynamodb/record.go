@@ -35,8 +35,11 @@ type change struct {
 	ends        bool
 	// put are leases that are new or others than was read, removed are gone.
 	put, removed []*holder
-	// evicted are the leases that had expired.
+	// expired are the removed ones that had expired. evicted are those of them that
+	// no call has asked for by name; untold: none has reported them.
+	expired []*holder
 	evicted []driver.Ended
+	untold  bool
 	// silent are drivers whose places were found dead by their silence.
 	silent []beatName
 	// proven are leases that the write itself proves: they count from its send.
@@ -106,7 +109,8 @@ func (r *record) prune(s *Store, at moment) {
 	for i := len(r.holders) - 1; i >= 0; i-- {
 		if h := r.holders[i]; h.expires <= at.now {
 			r.endLease(h, driver.CauseExpired)
-			r.change.evicted = append(r.change.evicted, h.ended(r.id, driver.CauseExpired))
+			r.change.expired = append(r.change.expired, h)
+			r.change.evicted, r.change.untold = append(r.change.evicted, h.ended(r.id, driver.CauseExpired)), true
 		}
 	}
 	r.waiters = slices.DeleteFunc(r.waiters, func(w *waiter) bool {

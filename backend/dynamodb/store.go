@@ -33,7 +33,7 @@ type Store struct {
 	beats  observations[beatName]
 	queued observations[placeName]
 	places places
-	gates  gates
+	turns  turns
 	brake  brake
 	ended  unreported
 	chores chores
@@ -159,6 +159,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.stop()
+	s.turns.mu.Lock()   // whoever saw the driver open has begun
+	s.turns.mu.Unlock() //nolint:staticcheck // see above
+	s.turns.running.Wait()
 	s.chores.close()
 	s.wire.close()
 	return nil

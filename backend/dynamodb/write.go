@@ -120,7 +120,7 @@ func (s *Store) write(ctx context.Context, r *record) (sent driver.Instant, err 
 			}
 			names[name] = tokenName(h.token)
 			// What was only given up or forced may have been renewed meanwhile.
-			expired := slices.ContainsFunc(r.change.evicted, func(e driver.Ended) bool { return e.Token == h.token && e.Cause == driver.CauseExpired })
+			expired := slices.Contains(r.change.expired, h)
 			if h.read != 0 && (i < len(r.change.put) || expired) {
 				condition += fmt.Sprintf(beatCondition, i, i)
 				values[fmt.Sprintf(":b%d", i)] = number(h.read)

@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,7 +24,10 @@ func (d *Dynamo) Credentials() aws.CredentialsProvider {
 // Client is a new client of the emulator, for the test's own requests.
 func (d *Dynamo) Client() *dynamodb.Client {
 	endpoint := d.Endpoint()
-	return dynamodb.NewFromConfig(aws.Config{Region: DynamoRegion, Credentials: d.Credentials()}, func(o *dynamodb.Options) { o.BaseEndpoint = &endpoint })
+	return dynamodb.NewFromConfig(aws.Config{Region: DynamoRegion, Credentials: d.Credentials()}, func(o *dynamodb.Options) {
+		o.BaseEndpoint = &endpoint
+		o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	})
 }
 
 // Items reads all items of a table.
