@@ -147,7 +147,7 @@ func (s *Store) decide(r *record, at moment, req *driver.AcquireRequest) (*drive
 // proven marks a lease as one that the write proves and describes it.
 func (s *Store) proven(r *record, h *holder, at moment) *driver.Lease {
 	r.put(h)
-	h.since, h.own = at.now, true
+	h.since, h.own, h.expires = at.now, true, at.now.Add(h.ttl)
 	l := h.lease(r.id, at)
 	r.change.proven = append(r.change.proven, l)
 	return l
@@ -195,6 +195,7 @@ func (s *Store) place(r *record, req *driver.AcquireRequest) (*waiter, error) {
 	r.seq++
 	w := &waiter{
 		owner: req.OwnerID, request: req.RequestID, ticket: r.seq, priority: req.Priority, shared: req.Shared, key: req.Key, driver: s.id, ttl: req.PlaceTTL,
+		dies: never,
 	}
 	r.enqueue(w)
 	return w, nil
