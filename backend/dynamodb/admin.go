@@ -151,7 +151,7 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 	page := &driver.ListPage{}
 	consistent, most, busy := true, int32(scanned), busyFilter
 	for {
-		out, _, err := request(ctx, s, reads, s.client.Scan, &sdk.ScanInput{
+		out, _, err := once(ctx, s, reads, s.client.Scan, &sdk.ScanInput{
 			TableName: &s.o.Table, ConsistentRead: &consistent, ExclusiveStartKey: start, Limit: &most, FilterExpression: &busy,
 			ExpressionAttributeValues: map[string]value{":prefix": text(s.recordKey(req.Prefix)), ":zero": number(0)},
 		})

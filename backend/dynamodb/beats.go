@@ -32,7 +32,7 @@ func (s *Store) sound(ctx context.Context, lockID string, ttl time.Duration) {
 		return
 	}
 	beat := s.beat(0)
-	_, sent, err := request(ctx, s, writes, s.client.PutItem, &sdk.PutItemInput{
+	_, sent, err := once(ctx, s, writes, s.client.PutItem, &sdk.PutItemInput{
 		TableName: &s.o.Table, Item: map[string]value{"k": text(s.beatKey(name)), "hb": number(beat)},
 	})
 	if err == nil {
@@ -65,7 +65,7 @@ func (s *Store) listen(ctx context.Context, r *record) {
 		drivers[key] = d
 		get.Keys = append(get.Keys, map[string]value{"k": text(key)})
 	}
-	out, _, err := request(ctx, s, reads, s.client.BatchGetItem, &sdk.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{s.o.Table: get}})
+	out, _, err := once(ctx, s, reads, s.client.BatchGetItem, &sdk.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{s.o.Table: get}})
 	if err != nil {
 		return
 	}
@@ -97,7 +97,7 @@ func (s *Store) bury(name beatName) {
 	s.chores.do(func() {
 		condition := deadBeatCondition
 		// Failed, it leaves a small item behind.
-		_, _, _ = request(s.stopped, s, writes, s.client.DeleteItem, &sdk.DeleteItemInput{
+		_, _, _ = once(s.stopped, s, writes, s.client.DeleteItem, &sdk.DeleteItemInput{
 			TableName: &s.o.Table, Key: map[string]value{"k": text(s.beatKey(name))},
 			ConditionExpression: &condition, ExpressionAttributeValues: map[string]value{":hb": number(o.beat)},
 		})

@@ -188,7 +188,7 @@ func (s *Store) wrote(r *record, sent driver.Instant) {
 	for _, name := range r.change.silent {
 		s.bury(name)
 	}
-	if r.change.queue && !slices.ContainsFunc(r.waiters, func(w *waiter) bool { return w.driver == s.id }) {
+	if !slices.ContainsFunc(r.waiters, func(w *waiter) bool { return w.driver == s.id }) {
 		s.bury(beatName{r.id, s.id})
 	}
 	for _, h := range r.change.lose {

@@ -105,9 +105,9 @@ const (
 	writes effect = true
 )
 
-// request makes one request of the SDK, bounded in time, and says what its error
+// once makes one request of the SDK, bounded in time, and says what its error
 // proves. sent is from just before it.
-func request[In, Out any](ctx context.Context, s *Store, e effect, call func(context.Context, In, ...func(*sdk.Options)) (Out, error), in In) (out Out, sent driver.Instant, err error) {
+func once[In, Out any](ctx context.Context, s *Store, e effect, call func(context.Context, In, ...func(*sdk.Options)) (Out, error), in In) (out Out, sent driver.Instant, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
 	defer context.AfterFunc(s.stopped, cancel)()

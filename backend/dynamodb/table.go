@@ -70,7 +70,7 @@ func (s *Store) ready(ctx context.Context) error {
 // examine says whether the table is fit for locks.
 func (s *Store) examine(ctx context.Context) error {
 	for {
-		out, _, err := request(ctx, s, reads, s.client.DescribeTable, &sdk.DescribeTableInput{TableName: &s.o.Table})
+		out, _, err := once(ctx, s, reads, s.client.DescribeTable, &sdk.DescribeTableInput{TableName: &s.o.Table})
 		var none *types.ResourceNotFoundException
 		switch {
 		case errors.As(err, &none) && s.o.Create:
@@ -98,7 +98,7 @@ func (s *Store) examine(ctx context.Context) error {
 
 func (s *Store) create(ctx context.Context) error {
 	key := "k"
-	_, _, err := request(ctx, s, reads, s.client.CreateTable, &sdk.CreateTableInput{
+	_, _, err := once(ctx, s, reads, s.client.CreateTable, &sdk.CreateTableInput{
 		TableName: &s.o.Table, BillingMode: types.BillingModePayPerRequest,
 		KeySchema:            []types.KeySchemaElement{{AttributeName: &key, KeyType: types.KeyTypeHash}},
 		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: &key, AttributeType: types.ScalarAttributeTypeS}},
@@ -129,7 +129,7 @@ func (s *Store) inspectTable(ctx context.Context, t *types.TableDescription) err
 	if len(t.Replicas) > 0 && t.MultiRegionConsistency != types.MultiRegionConsistencyStrong {
 		d.warnings = append(d.warnings, "the table has replicas that converge later: only the sidecars of one Region exclude each other")
 	}
-	ttl, _, err := request(ctx, s, reads, s.client.DescribeTimeToLive, &sdk.DescribeTimeToLiveInput{TableName: &s.o.Table})
+	ttl, _, err := once(ctx, s, reads, s.client.DescribeTimeToLive, &sdk.DescribeTimeToLiveInput{TableName: &s.o.Table})
 	var denied smithy.APIError
 	switch {
 	case err == nil:

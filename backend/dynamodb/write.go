@@ -18,7 +18,7 @@ const maxItem = 380 << 10
 // read gets a record, as fresh as the store's writes. now is from after its receipt.
 func (s *Store) read(ctx context.Context, lockID string) (r *record, at moment, err error) {
 	consistent := true
-	answer, _, err := request(ctx, s, reads, s.client.GetItem, &sdk.GetItemInput{
+	answer, _, err := once(ctx, s, reads, s.client.GetItem, &sdk.GetItemInput{
 		TableName: &s.o.Table, Key: map[string]value{"k": text(s.recordKey(lockID))}, ConsistentRead: &consistent,
 	})
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Store) update(ctx context.Context, lockID, condition, expression string
 	if len(names) > 0 {
 		in.ExpressionAttributeNames = names
 	}
-	out, sent, err := request(ctx, s, writes, s.client.UpdateItem, in)
+	out, sent, err := once(ctx, s, writes, s.client.UpdateItem, in)
 	if err != nil {
 		return nil, sent, err
 	}
