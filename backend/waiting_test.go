@@ -12,6 +12,7 @@ import (
 
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/embedded"
 )
 
 func TestGrantThatMeetsNobodyIsUndone(t *testing.T) {
@@ -171,6 +172,49 @@ func TestLostHintIsMadeUpForByThePoll(t *testing.T) {
 		o := <-ended
 		if late := o.at.Sub(released); o.err != nil || late > poll {
 			t.Errorf("granted %v after the release (%v), want within %v", late, o.err, poll)
+		}
+	})
+}
+
+// near is a driver without hints that tells what it did itself.
+type near struct {
+	*staged
+	local driver.Driver
+}
+
+func (n near) Capabilities() driver.Capabilities {
+	c := n.staged.Capabilities()
+	c.Watch = false
+	return c
+}
+
+func (n near) Watch(context.Context, func(driver.Hint)) error { return driver.ErrUnsupported }
+
+func (n near) WatchLocal(ctx context.Context, sink func(driver.Hint)) error {
+	return n.local.Watch(ctx, sink)
+}
+
+func TestHintsOfADriversOwnCallsSaveAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner, err := embedded.New(embedded.Options{Clock: driver.ProcessClock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := backend.New(near{&staged{Driver: inner}, inner}, backend.Options{Clock: driver.ProcessClock})
+		defer func() { _ = s.Close() }()
+		synctest.Wait() // it listens
+		holder, err := s.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := start(t.Context(), s, backend.AcquireRequest{LockID: "a", Wait: backend.Forever})
+		synctest.Wait()
+		released := time.Now()
+		if _, err := s.Release(t.Context(), &backend.ReleaseRequest{LeaseRef: holder.Ref(false)}); err != nil {
+			t.Fatal(err)
+		}
+		if o := <-ended; o.err != nil || o.at != released {
+			t.Errorf("granted %v after the release: %v", o.at.Sub(released), o.err)
 		}
 	})
 }

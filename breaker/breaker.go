@@ -90,8 +90,11 @@ func outcome(ctx context.Context, err error) error {
 	return err
 }
 
-// answered says that the store decided, whatever it decided.
-func answered(err error) bool { return err == nil || !retryable(err) && decided(err) }
+// answered says that the store decided, whatever it decided: also that it has no
+// capacity for the call, which may be retried all the same.
+func answered(err error) bool {
+	return err == nil || errors.Is(err, driver.ErrLimit) && !errors.Is(err, driver.ErrIndeterminate) || !retryable(err) && decided(err)
+}
 
 func decided(err error) bool {
 	for _, s := range driver.Sentinels() {

@@ -3,6 +3,7 @@ package breaker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,6 +219,28 @@ func TestContentionIsNoFailure(t *testing.T) {
 
 // An open breaker stands in the way of acquires, not of the sweep that finds
 // what has expired meanwhile.
+// A store that has no capacity for a call works: the call is retried, and no
+// breaker opens.
+func TestAThrottledStoreIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		throttled := fmt.Errorf("%w: %w: throttled", driver.ErrUnavailable, driver.ErrLimit)
+		f, b := setup(t, breaker.Options{FailureThreshold: 2, MaxRetries: 2})
+		f.down = throttled
+		for range 5 {
+			if _, err := b.Acquire(t.Context(), request("r")); !errors.Is(err, driver.ErrLimit) || errors.Is(err, driver.ErrBreakerOpen) {
+				t.Fatalf("error %v", err)
+			}
+		}
+		if b.State() != "closed" || f.calls != 15 {
+			t.Errorf("the breaker is %s after %d calls, want 15", b.State(), f.calls)
+		}
+		f.down, f.fail = nil, []error{throttled}
+		if res, err := b.Acquire(t.Context(), request("r")); err != nil || res.Lease == nil {
+			t.Errorf("the retry: %+v, %v", res, err)
+		}
+	})
+}
+
 func TestSweepsPassAnOpenBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, b := setup(t, breaker.Options{MaxRetries: -1, FailureThreshold: 1, OpenFor: time.Hour})

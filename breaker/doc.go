@@ -8,6 +8,6 @@
 // It does not guarantee that a retry helps, and never retries anything but an
 // acquire: who renews has the deadline, and decides.
 //
-// Contention, a lost lease, an invalid request, a quarantine and a caller that
-// leaves say nothing about the store's health and are no failures.
+// Contention, a lost lease, an invalid request, a limit, a quarantine and a caller
+// that leaves say nothing about the store's health and are no failures.
 package breaker

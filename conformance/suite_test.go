@@ -23,7 +23,13 @@ var update = flag.Bool("update", false, "rewrite the committed tables of what ra
 // certified runs the suite and compares what ran with the committed table.
 func certified(t *testing.T, name string, h conformance.Harness) {
 	t.Helper()
-	report := conformance.Test(t, h, conformance.Options{})
+	certifiedBy(t, name, h, conformance.Options{})
+}
+
+// certifiedBy is certified with options of the run.
+func certifiedBy(t *testing.T, name string, h conformance.Harness, o conformance.Options) {
+	t.Helper()
+	report := conformance.Test(t, h, o)
 	file := filepath.Join("testdata", name+".txt")
 	if *update {
 		if err := os.WriteFile(file, []byte(report.Summary()), 0o600); err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/testenv"
@@ -147,4 +149,15 @@ func tokens(l *driver.Lock) (all []int64) {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// put writes an item as it is.
+func put(t testing.TB, s *Store, item map[string]value) {
+	t.Helper()
+	if h, ok := item["h"].(*types.AttributeValueMemberM); ok && h.Value == nil {
+		h.Value = map[string]value{}
+	}
+	if _, err := s.client.PutItem(t.Context(), &sdk.PutItemInput{TableName: &s.o.Table, Item: item}); err != nil {
+		t.Fatal(err)
+	}
 }
