@@ -25,7 +25,7 @@ test: setup ## install what is missing and run every test, with the race detecto
 
 race: test ## the same: the tests always run with the race detector
 
-conformance: setup conformance-embedded conformance-redis ## certify the drivers, directly and through a socket
+conformance: setup conformance-embedded conformance-redis conformance-dynamodb ## certify the drivers, directly and through a socket
 
 conformance-embedded: system ## certify the embedded driver, directly, behind the breaker and through a socket
 	go run ./cmd/locksidecar conformance --backend embedded:
@@ -34,6 +34,13 @@ conformance-embedded: system ## certify the embedded driver, directly, behind th
 
 conformance-redis: system ## certify the Redis driver, on a server of its own, directly and through a socket
 	go test -count=1 -run Redis -v ./conformance
+
+conformance-dynamodb: system emulators ## certify the DynamoDB driver, on an emulator (dynalite), directly, behind the breaker and through a socket
+	go test -count=1 -timeout 20m -run DynamoDB -v ./conformance
+
+conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose licence you accept for yourself: see docs/dynamodb.md
+	internal/tools/emulators dynamodb-local
+	go test -count=1 -timeout 20m -tags dynamodblocal -run LocalDynamo -v ./conformance
 
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run
 	go run ./internal/bench
@@ -67,10 +74,13 @@ docs-check: setup ## run the snippets of the documents, compare their tables
 docs: ## write the documents' tables
 	go test -count=1 -run OfTheDocuments ./internal/tree -update
 
-setup: system python-setup node-setup tools ## install what the tests need
+setup: system emulators python-setup node-setup tools ## install what the tests need
 
 system: ## programs of the system
 	@internal/tools/system
+
+emulators: system ## what stands in for DynamoDB in the tests
+	@internal/tools/emulators
 
 python-setup: $(PYTHON)/.done ## the Python example's environment
 
@@ -97,4 +107,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-embedded conformance-redis bench fuzz-short lint generate generate-check docs docs-check setup system python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-embedded conformance-redis conformance-dynamodb conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean

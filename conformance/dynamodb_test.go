@@ -23,7 +23,7 @@ func onTable(e *testenv.Dynamo, table string, decorate func(driver.Driver) drive
 			d, err := dynamodb.New(dynamodb.Options{
 				Table: table, Endpoint: e.Endpoint(), Create: true, MinTTL: 400 * time.Millisecond, Poll: 200 * time.Millisecond,
 				Timeout: 20 * time.Second, // an emulator has one thread, and may share the machine
-				AWS: aws.Config{Region: testenv.DynamoRegion, Credentials: e.Credentials()}, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+				AWS:     aws.Config{Region: testenv.DynamoRegion, Credentials: e.Credentials()}, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 			})
 			if err != nil {
 				return nil, err

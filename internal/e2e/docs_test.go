@@ -103,6 +103,16 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 				return
 			}
 			run(t, ctx, env, text)
+		case "dynamodb":
+			dynamo := testenv.StartDynamoT(t)
+			text := strings.ReplaceAll(s.text, "http://127.0.0.1:8000", dynamo.Endpoint())
+			text = strings.ReplaceAll(text, "/tmp/locksidecar", filepath.Join(runtime, "serve"))
+			own := append(env, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_EC2_METADATA_DISABLED=true")
+			if strings.Contains(text, "locksidecar serve") {
+				serves(t, ctx, own, text)
+				return
+			}
+			run(t, ctx, own, text)
 		case "daemon":
 			own := append(env, "XDG_RUNTIME_DIR="+t.TempDir())
 			serves(t, ctx, own, s.text)

@@ -1,5 +1,6 @@
 // Package testenv starts the real things that tests need: Redis alone, with
-// Sentinels or as a Cluster, in the editions that the machine has; the daemon;
+// Sentinels or as a Cluster, in the editions that the machine has; an emulator of
+// DynamoDB, and a proxy that meets its single requests; the daemon;
 // the interpreters of the example programs; a proxy that loses, delays and
 // breaks.
 //

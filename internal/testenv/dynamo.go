@@ -22,8 +22,8 @@ const DynamoRegion = "eu-west-1"
 // Dynamo is an emulator of DynamoDB on a free port of loopback, in memory.
 type Dynamo struct {
 	*Process
-	dir, program string
-	port         int
+	dir, program, version string
+	port                  int
 }
 
 // StartDynamo starts dynalite and waits until it answers.
@@ -45,12 +45,40 @@ func StartDynamo(ctx context.Context) (*Dynamo, error) {
 	})
 }
 
+// StartDynamoLocal starts Amazon's DynamoDB Local, which only whoever has accepted
+// its licence has installed.
+func StartDynamoLocal(t testing.TB) *Dynamo {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(root, "build", "tools", "dynamodb-local")
+	if _, err := os.Stat(filepath.Join(dir, "DynamoDBLocal.jar")); err != nil {
+		t.Fatalf("DynamoDB Local is needed: %v; install it by: internal/tools/emulators dynamodb-local", err)
+	}
+	d, err := startDynamo(t.Context(), func(port int) *exec.Cmd {
+		return exec.Command("java", "-Djava.library.path="+filepath.Join(dir, "DynamoDBLocal_lib"), "-jar", filepath.Join(dir, "DynamoDBLocal.jar"), //nolint:gosec // a test's own program
+			"-inMemory", "-disableTelemetry", "-port", strconv.Itoa(port))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.version = "DynamoDB Local"
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
 func startDynamo(ctx context.Context, command func(port int) *exec.Cmd) (*Dynamo, error) {
 	dir, err := os.MkdirTemp("", "lsdynamo")
 	if err != nil {
 		return nil, err
 	}
-	d := &Dynamo{dir: dir}
+	d := &Dynamo{dir: dir, version: "dynalite 4.0.0"}
 	if err := os.WriteFile(d.CredentialsFile(), []byte("[default]\naws_access_key_id = test\naws_secret_access_key = "+DynamoSecret+"\n"), 0o600); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

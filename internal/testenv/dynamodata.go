@@ -17,7 +17,7 @@ import (
 )
 
 // Version is the emulator's name and version.
-func (d *Dynamo) Version() string { return "dynalite 4.0.0" }
+func (d *Dynamo) Version() string { return d.version }
 
 // Credentials are those of CredentialsFile.
 func (d *Dynamo) Credentials() aws.CredentialsProvider {

@@ -1,0 +1,16 @@
+//go:build dynamodblocal
+
+package conformance_test
+
+import (
+	"testing"
+
+	"github.com/locksidecar/locksidecar/internal/testenv"
+)
+
+// Amazon's own emulator, which only whoever has accepted its licence has:
+// make conformance-dynamodb-local.
+func TestLocalDynamo(t *testing.T) {
+	h := onTable(testenv.StartDynamoLocal(t), "locks", bare)
+	certifiedBy(t, "dynamodb", h, few)
+}

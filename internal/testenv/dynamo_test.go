@@ -1,0 +1,70 @@
+package testenv_test
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/locksidecar/locksidecar/internal/testenv"
+)
+
+// What the driver's guarantees rest on: of the conditional writes of sixteen
+// writers, a thousand increments are exactly a thousand successes. (An emulator
+// that has more, as moto has with its threads, cannot stand in for DynamoDB.)
+func TestConditionalWritesOfTheEmulatorAreAtomic(t *testing.T) {
+	t.Parallel()
+	const writers, increments = 16, 1000
+	c := testenv.StartDynamoT(t).Client()
+	table := "counters"
+	if _, err := c.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName: &table, BillingMode: types.BillingModePayPerRequest,
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("k"), KeyType: types.KeyTypeHash}},
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("k"), AttributeType: types.ScalarAttributeTypeS}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	key := map[string]types.AttributeValue{"k": &types.AttributeValueMemberS{Value: "a"}}
+	number := func(n int) types.AttributeValue { return &types.AttributeValueMemberN{Value: strconv.Itoa(n)} }
+	if _, err := c.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: map[string]types.AttributeValue{"k": key["k"], "n": number(0)}}); err != nil {
+		t.Fatal(err)
+	}
+	var successes atomic.Int32
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for {
+				out, err := c.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: &table, Key: key, ConsistentRead: aws.Bool(true)})
+				if err != nil {
+					t.Errorf("read: %v", err)
+					return
+				}
+				n, err := strconv.Atoi(out.Item["n"].(*types.AttributeValueMemberN).Value)
+				if err != nil || n >= increments {
+					return
+				}
+				_, err = c.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+					TableName: &table, Key: key, UpdateExpression: aws.String("SET n = :next"), ConditionExpression: aws.String("n = :n"),
+					ExpressionAttributeValues: map[string]types.AttributeValue{":n": number(n), ":next": number(n + 1)},
+				})
+				var refused *types.ConditionalCheckFailedException
+				switch {
+				case err == nil:
+					successes.Add(1)
+				case !errors.As(err, &refused):
+					t.Errorf("write: %v", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := successes.Load(); n != increments {
+		t.Errorf("%d successes for %d increments", n, increments)
+	}
+}
