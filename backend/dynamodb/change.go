@@ -136,13 +136,18 @@ func (s *Store) turn(lockID string, turn []*visit) {
 }
 
 // together reads the record, decides calls one after the other, and writes what has
-// become of it; when others were first, again.
+// become of it; when others were first, again. The first time it takes what this
+// driver wrote a moment ago for the record, if it did: a write on the condition of
+// its version proves that it was.
 func (s *Store) together(ctx context.Context, lockID string, turn []*visit) (refusals []error, err error) {
 	refusals = make([]error, len(turn))
-	for {
-		r, at, err := s.read(ctx, lockID)
-		if err != nil {
-			return nil, err
+	for guess := true; ; guess = false {
+		r, at := s.latest.record(s, lockID, guess)
+		guess = r != nil
+		if !guess {
+			if r, at, err = s.read(ctx, lockID); err != nil {
+				return nil, err
+			}
 		}
 		s.listen(ctx, r)
 		served := false
@@ -153,6 +158,9 @@ func (s *Store) together(ctx context.Context, lockID string, turn []*visit) (ref
 		// What has run out is dropped by whoever gains by it: refusals alone write
 		// nothing.
 		if !r.change.any && (!served || len(r.change.evicted) == 0 && !r.change.queue) {
+			if guess {
+				continue // only a write proves what was remembered
+			}
 			return refusals, nil
 		}
 		sent, err := s.write(ctx, r)

@@ -60,7 +60,7 @@ func TestConditionsOfTheShortWays(t *testing.T) {
 	seen(t, p, "a release with a waiter", "UpdateItem")
 	granted(t, s, request("a", "four", queued))
 	s.chores.wg.Wait()
-	seen(t, p, "a claim", "GetItem", "UpdateItem", "DeleteItem")
+	seen(t, p, "a claim after a release here", "UpdateItem", "DeleteItem")
 }
 
 // An acquire at once meets, one by one, what forbids it.

@@ -83,6 +83,18 @@ func (r *record) encodeEnds() value {
 	return list(l)
 }
 
+// item is the whole of a record but its key.
+func (r *record) item() map[string]value {
+	leases := make(map[string]value)
+	for _, h := range r.holders {
+		leases[tokenName(h.token)] = h.encode()
+	}
+	return map[string]value{
+		"f": number(driver.Format), "v": number(r.version), "tok": number(r.last), "seq": number(r.seq), "h": object(leases),
+		"q": r.encodeQueue(), "gone": r.encodeEnds(),
+	}
+}
+
 // reader takes the attributes of an item; the first that is missing or of another
 // kind is in bad.
 type reader struct{ bad string }

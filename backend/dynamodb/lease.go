@@ -202,6 +202,11 @@ func (s *Store) releaseAtOnce(ctx context.Context, req *driver.ReleaseRequest) (
 	if req.Attach == 0 {
 		s.hint(driver.Hint{Kind: driver.HintRevoked, LockID: req.LockID, Token: req.Token})
 	}
+	if len(r.waiters) > 0 { // somebody comes at once
+		r.version++
+		r.ends = append(r.ends, e)
+		s.latest.put(req.LockID, r.item(), s.o.Clock.Now())
+	}
 	s.wake(r)
 	return res, nil
 }

@@ -34,6 +34,7 @@ type Store struct {
 	queued observations[placeName]
 	places places
 	turns  turns
+	latest latest
 	brake  brake
 	ended  unreported
 	chores chores

@@ -134,7 +134,8 @@ func (s *Store) write(ctx context.Context, r *record) (sent driver.Instant, err 
 	if len(remove) > 0 {
 		expression += " REMOVE " + strings.Join(remove, ", ")
 	}
-	_, sent, err = s.update(ctx, r.id, condition, expression, names, values, types.ReturnValueNone)
+	item, sent, err := s.update(ctx, r.id, condition, expression, names, values, types.ReturnValueAllNew)
+	s.latest.put(r.id, item, s.o.Clock.Now()) // nothing, if it failed
 	return sent, err
 }
 
