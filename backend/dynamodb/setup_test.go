@@ -31,7 +31,7 @@ func (a *at) pass(d time.Duration) { a.now.Add(int64(d)) }
 func options(e *testenv.Dynamo, endpoint string, change ...func(*Options)) Options {
 	o := Options{
 		Table: table1, Endpoint: endpoint, Create: true, AWS: aws.Config{Region: testenv.DynamoRegion, Credentials: e.Credentials()},
-		Timeout: 20 * time.Second, // an emulator has one thread, and may share the machine
+		Timeout: patience, // an emulator has one thread, and may share the machine
 	}
 	for _, f := range change {
 		f(&o)
