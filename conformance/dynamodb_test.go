@@ -52,7 +52,7 @@ func TestDynamoDBBehindBreaker(t *testing.T) {
 }
 
 func TestEndpointOnDynamoDB(t *testing.T) {
-	d := testenv.Daemon(t, "serve", "--backend", testenv.StartDynamoT(t).URL("locks", "timeout=10s"))
+	d := testenv.Daemon(t, "serve", "--backend", testenv.StartDynamoT(t).URL("locks", "timeout=20s", "poll=8s"))
 	h := remote.Harness(d.Endpoint())
 	// The table is made first.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {

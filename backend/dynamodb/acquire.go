@@ -45,10 +45,7 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 		return nil, err
 	}
 	res.Evicted = append(res.Evicted, s.ended.take(req.LockID, 0)...)
-	name := placeName{req.LockID, req.RequestID}
-	if res.Lease != nil {
-		s.places.drop(name)
-	} else {
+	if res.Lease == nil {
 		s.sound(ctx, req.LockID, req.PlaceTTL)
 	}
 	return res, nil
@@ -115,6 +112,7 @@ func (s *Store) decide(r *record, at moment, req *driver.AcquireRequest) (*drive
 	case !ahead && r.admits(req.Shared):
 		if w != nil {
 			r.dequeue(w)
+			r.change.left = append(r.change.left, req.RequestID)
 		}
 		r.last = s.nextToken(r.last, req.TokenFloor)
 		r.change.last = true
@@ -139,7 +137,7 @@ func (s *Store) decide(r *record, at moment, req *driver.AcquireRequest) (*drive
 	}
 	if w != nil {
 		r.dequeue(w)
-		s.places.drop(placeName{r.id, req.RequestID})
+		r.change.left = append(r.change.left, req.RequestID)
 	}
 	return nil, r.held(at)
 }
@@ -176,7 +174,7 @@ func (s *Store) repeat(r *record, h *holder, at moment, req *driver.AcquireReque
 func (s *Store) reenter(r *record, h *holder, at moment, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
 	if w := r.waiter(req.RequestID); w != nil {
 		r.dequeue(w)
-		s.places.drop(placeName{r.id, req.RequestID})
+		r.change.left = append(r.change.left, req.RequestID)
 	}
 	if !req.Reentrant || h.key != req.Key || h.shared != req.Shared || h.revoked {
 		public := h.public(at)

@@ -193,6 +193,9 @@ func (s *Store) wrote(r *record, sent driver.Instant) {
 	for _, h := range r.change.removed {
 		s.leases.forget(h.name(r.id))
 	}
+	for _, request := range r.change.left {
+		s.places.drop(placeName{r.id, request})
+	}
 	for _, name := range r.change.silent {
 		s.bury(name)
 	}

@@ -293,3 +293,27 @@ func TestConditionOfAListing(t *testing.T) {
 		t.Errorf("listed %v", found)
 	}
 }
+
+// A place that is given up in a write that others were before is given up in the
+// next one: not forgotten here and left in the store.
+func TestAPlaceIsGivenUpInTheEnd(t *testing.T) {
+	t.Parallel()
+	e := testenv.StartDynamoT(t)
+	direct := open(t, options(e, e.Endpoint()))
+	p := testenv.StartDynamoProxy(t, e)
+	s := open(t, options(e, p.Endpoint()))
+	granted(t, s, request("a", "holder"))
+	waiting(t, s, request("a", "waiter"))
+	between := false
+	p.Meet(func(operation string, _ []byte) testenv.DynamoFault {
+		if operation == "UpdateItem" && !between {
+			between = true
+			waiting(t, direct, request("a", "other"))
+		}
+		return testenv.DynamoPass
+	})
+	refused(t, s, request("a", "waiter")) // the last try
+	if l := inspect(t, direct, "a"); !between || len(l.Waiters) != 1 || l.Waiters[0].RequestID != "other" {
+		t.Errorf("waiters %+v, want the other one alone", l.Waiters)
+	}
+}

@@ -259,7 +259,7 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 		mine := func(key driver.Key) bool { return req.Key == "" || req.Key == key }
 		if w := r.waiter(req.RequestID); w != nil && mine(w.key) {
 			r.dequeue(w)
-			s.places.drop(placeName{r.id, req.RequestID})
+			r.change.left = append(r.change.left, req.RequestID)
 		}
 		if h := r.holderOf(func(h *holder) bool { return slices.Contains(h.holds, req.RequestID) }); h != nil {
 			if mine(h.key) {

@@ -40,6 +40,9 @@ type change struct {
 	expired []*holder
 	evicted []driver.Ended
 	untold  bool
+	// left are the request ids of this driver's places that are given up: once that
+	// is written, and not before, it knows them no more.
+	left []string
 	// silent are drivers whose places were found dead by their silence.
 	silent []beatName
 	// proven are leases that the write itself proves: they count from its send.

@@ -168,6 +168,11 @@ func (d *Dynamo) URLAt(endpoint, table string, parameters ...string) string {
 
 // Stop ends the emulator and removes its directory.
 func (d *Dynamo) Stop() error {
-	err := d.Process.Stop()
-	return errors.Join(err, os.RemoveAll(d.dir))
+	var early error
+	select {
+	case <-d.ended:
+		early = fmt.Errorf("%s ended before it was told to; it printed:\n%s", d.program, d.Process.Output())
+	default:
+	}
+	return errors.Join(early, d.Process.Stop(), os.RemoveAll(d.dir))
 }
