@@ -41,7 +41,7 @@ func StartDynamo(ctx context.Context) (*Dynamo, error) {
 		return nil, fmt.Errorf("node is needed: %w; install it by: make system", err)
 	}
 	return startDynamo(ctx, func(port int) *exec.Cmd {
-		return exec.Command(node, program, "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--createTableMs", "0", "--deleteTableMs", "0") //nolint:gosec // a test's own program
+		return exec.Command(node, "--require", filepath.Join(root, "internal", "tools", "dynalite", "survive.cjs"), program, "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--createTableMs", "0", "--deleteTableMs", "0") //nolint:gosec // a test's own program
 	})
 }
 

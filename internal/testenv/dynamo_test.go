@@ -2,6 +2,9 @@ package testenv_test
 
 import (
 	"errors"
+	"io"
+	"net"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,7 +23,9 @@ import (
 func TestConditionalWritesOfTheEmulatorAreAtomic(t *testing.T) {
 	t.Parallel()
 	const writers, increments = 16, 1000
-	c := testenv.StartDynamoT(t).Client()
+	transport := &http.Transport{MaxIdleConnsPerHost: writers}
+	defer transport.CloseIdleConnections()
+	c := testenv.StartDynamoT(t).Client(func(o *dynamodb.Options) { o.HTTPClient = &http.Client{Transport: transport} })
 	table := "counters"
 	if _, err := c.CreateTable(t.Context(), &dynamodb.CreateTableInput{
 		TableName: &table, BillingMode: types.BillingModePayPerRequest,
@@ -66,5 +71,25 @@ func TestConditionalWritesOfTheEmulatorAreAtomic(t *testing.T) {
 	all.Wait()
 	if n := successes.Load(); n != increments {
 		t.Errorf("%d successes for %d increments", n, increments)
+	}
+}
+
+// A client that leaves in the middle of its request does not end the emulator.
+func TestTheEmulatorOutlivesAClientThatLeaves(t *testing.T) {
+	t.Parallel()
+	e := testenv.StartDynamoT(t)
+	for range 20 {
+		conn, err := net.Dial("tcp", e.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0) // a reset
+		_ = conn.Close()
+	}
+	if _, err := e.Client().ListTables(t.Context(), &dynamodb.ListTablesInput{}); err != nil {
+		t.Error(err)
 	}
 }

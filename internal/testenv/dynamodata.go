@@ -26,13 +26,14 @@ func (d *Dynamo) Credentials() aws.CredentialsProvider {
 	})
 }
 
-// Client is a new client of the emulator, for the test's own requests.
-func (d *Dynamo) Client() *dynamodb.Client {
+// Client is a new client of the emulator, for the test's own requests. Unless it is
+// changed, it leaves no connection open.
+func (d *Dynamo) Client(change ...func(*dynamodb.Options)) *dynamodb.Client {
 	endpoint := d.Endpoint()
-	return dynamodb.NewFromConfig(aws.Config{Region: DynamoRegion, Credentials: d.Credentials()}, func(o *dynamodb.Options) {
+	return dynamodb.NewFromConfig(aws.Config{Region: DynamoRegion, Credentials: d.Credentials()}, append([]func(*dynamodb.Options){func(o *dynamodb.Options) {
 		o.BaseEndpoint = &endpoint
 		o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	})
+	}}, change...)...)
 }
 
 // Items reads all items of a table.
