@@ -207,7 +207,7 @@ func TestConditionOfTheVersion(t *testing.T) {
 	s := open(t, options(e, p.Endpoint()))
 	for _, lock := range []string{"a", "fresh"} {
 		between := false
-		p.Meet(func(operation string, body []byte) testenv.DynamoFault {
+		p.Meet(func(operation string, _ []byte) testenv.DynamoFault {
 			if operation == "UpdateItem" && !between {
 				between = true
 				if lock == "fresh" {

@@ -80,7 +80,7 @@ func init() {
 func (m mutant) caught(ctx context.Context, test string) bool {
 	ctx, cancel := context.WithTimeout(ctx, mutantTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+test+"$", "-test.failfast", "-test.short") //nolint:gosec // itself
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+test+"$", "-test.failfast", "-test.short")
 	cmd.Env = append(os.Environ(), mutantVariable+"="+m.String())
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -162,7 +162,7 @@ func TestEveryComparisonOfTheConditionsMatters(t *testing.T) {
 // catchers are the tests that may catch a mutant, the narrow ones first.
 func catchers(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.list", "^Test").Output() //nolint:gosec // itself
+	out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.list", "^Test").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// ErrThrottled: the table or the account has no capacity left for the call, which
-// was not done. It is also driver.ErrUnavailable, because repeating is safe, and
-// driver.ErrLimit, because the store works: no breaker opens for it.
+// ErrThrottled says that the table or the account has no capacity left for the call,
+// which was not done. It is also driver.ErrUnavailable, because repeating is safe,
+// and driver.ErrLimit, because the store works: no breaker opens for it.
 var ErrThrottled = fmt.Errorf("%w: %w: the table is throttled", driver.ErrUnavailable, driver.ErrLimit)
 
 // errRefused is of a conditional write whose condition was not true.

@@ -99,14 +99,14 @@ func waiting(t testing.TB, d driver.Driver, r *driver.AcquireRequest) *driver.Ac
 	return res
 }
 
-func refused(t testing.TB, d driver.Driver, r *driver.AcquireRequest) *driver.HeldError {
+func refused(t testing.TB, d driver.Driver, r *driver.AcquireRequest) driver.HeldError {
 	t.Helper()
 	res, err := d.Acquire(t.Context(), r)
 	var held *driver.HeldError
 	if !errors.As(err, &held) {
 		t.Fatalf("acquire %s: %+v, %v; want it refused", r.RequestID, res, err)
 	}
-	return held
+	return *held
 }
 
 func release(t testing.TB, d driver.Driver, r *driver.AcquireRequest, l *driver.Lease) {

@@ -79,7 +79,7 @@ func duration(into *time.Duration, v string) error {
 }
 
 func readable(file string) error {
-	f, err := os.Open(file) //nolint:gosec // the operator names it
+	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}

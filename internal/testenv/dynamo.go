@@ -41,7 +41,7 @@ func StartDynamo(ctx context.Context) (*Dynamo, error) {
 		return nil, fmt.Errorf("node is needed: %w; install it by: make system", err)
 	}
 	return startDynamo(ctx, func(port int) *exec.Cmd {
-		return exec.Command(node, "--require", filepath.Join(root, "internal", "tools", "dynalite", "survive.cjs"), program, "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--createTableMs", "0", "--deleteTableMs", "0") //nolint:gosec // a test's own program
+		return exec.Command(node, "--require", filepath.Join(root, "internal", "tools", "dynalite", "survive.cjs"), program, "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--createTableMs", "0", "--deleteTableMs", "0")
 	})
 }
 
@@ -58,7 +58,7 @@ func StartDynamoLocal(t testing.TB) *Dynamo {
 		t.Fatalf("DynamoDB Local is needed: %v; install it by: internal/tools/emulators dynamodb-local", err)
 	}
 	d, err := startDynamo(t.Context(), func(port int) *exec.Cmd {
-		return exec.Command("java", "-Djava.library.path="+filepath.Join(dir, "DynamoDBLocal_lib"), "-jar", filepath.Join(dir, "DynamoDBLocal.jar"), //nolint:gosec // a test's own program
+		return exec.Command("java", "-Djava.library.path="+filepath.Join(dir, "DynamoDBLocal_lib"), "-jar", filepath.Join(dir, "DynamoDBLocal.jar"),
 			"-inMemory", "-disableTelemetry", "-port", strconv.Itoa(port))
 	})
 	if err != nil {

@@ -121,7 +121,7 @@ func failWith(w http.ResponseWriter, status int, kind string) {
 }
 
 func (p *DynamoProxy) forward(r *http.Request, body []byte) (*http.Response, error) {
-	again, err := http.NewRequestWithContext(r.Context(), r.Method, p.target+r.URL.Path, bytes.NewReader(body))
+	again, err := http.NewRequestWithContext(r.Context(), r.Method, p.target+"/", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
