@@ -162,7 +162,9 @@ func (s *Store) repeat(r *record, h *holder, at moment, req *driver.AcquireReque
 		r.change.lose = append(r.change.lose, driver.Hint{Kind: driver.HintRevoked, LockID: r.id, Token: h.token})
 		h.key = req.Key
 		h.attach++
-	} else if h.own {
+		r.put(h)
+	}
+	if h.own {
 		return &driver.AcquireResult{Lease: h.lease(r.id, at)}, nil
 	}
 	h.beat = s.beat(h.beat)

@@ -247,3 +247,25 @@ func TestARepeatElsewhereMovesTheHeartbeat(t *testing.T) {
 		t.Errorf("the second repeat counts from %v for %v, the first from %v for %v", third.Origin, third.Remaining, again.Origin, again.Remaining)
 	}
 }
+
+// A repeat under another secret takes the lease over, with the time that is left of
+// it.
+func TestARepeatUnderAnotherKeyProlongsNothing(t *testing.T) {
+	t.Parallel()
+	_, s, clocks := sidecars(t, 1)
+	r := request("a", "one")
+	l := granted(t, s[0], r)
+	clocks[0].pass(30 * time.Second)
+	other := *r
+	other.Key = driver.KeyOf("another")
+	again := granted(t, s[0], &other)
+	if again.Token != l.Token || again.Attach != l.Attach+1 || again.Origin != l.Origin || again.Remaining != l.Remaining {
+		t.Errorf("taken over %+v, was %+v", again, l)
+	}
+	_, err := s[0].Renew(t.Context(), &driver.RenewRequest{LeaseRef: refOf(r, l), TTL: time.Minute})
+	if !errors.Is(err, driver.ErrNotOwner) {
+		t.Errorf("the older secret: %v", err)
+	}
+	clocks[0].pass(30 * time.Second)
+	granted(t, s[0], request("a", "two"))
+}
