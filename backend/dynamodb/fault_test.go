@@ -319,6 +319,7 @@ func TestAnItemDeletedByHand(t *testing.T) {
 	if next.Token <= l.Token {
 		t.Errorf("token %d after %d", next.Token, l.Token)
 	}
+	s.chores.wg.Wait()
 	if items := e.MustItems(t, table1); len(items) != 1 {
 		t.Errorf("%d items, want the record alone", len(items))
 	}
