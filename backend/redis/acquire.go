@@ -16,7 +16,7 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 	if err != nil {
 		return nil, err
 	}
-	c, reply, err := s.do(ctx, &s.hot, acquireScript, req.LockID, req.RequestID, argv...)
+	c, reply, err := s.do(ctx, s.call(acquireScript, req.LockID, argv...), req.RequestID)
 	if err != nil {
 		return nil, err
 	}
@@ -34,13 +34,15 @@ func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, do
 		done(nil, err)
 		return
 	}
-	s.hot.submit(&call{ctx: ctx, script: acquireScript, args: s.args(acquireScript, req.LockID, argv), done: func(c *call, reply []any, err error) {
+	c := s.call(acquireScript, req.LockID, argv...)
+	c.ctx, c.done = ctx, func(c *call, reply []any, err error) {
 		if err != nil {
 			done(nil, err)
 			return
 		}
 		done(s.acquired(req, reply, c.sent))
-	}}, false)
+	}
+	s.submit(c, false)
 }
 
 func (s *Store) acquireArgs(req *driver.AcquireRequest) ([]any, error) {

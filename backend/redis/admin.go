@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
@@ -22,7 +20,7 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 	if !ok {
 		return nil, fmt.Errorf("evict with cause %q: %w: want expired, forced or deadlock", req.Cause, driver.ErrInvalid)
 	}
-	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, "", req.Token, letter)
+	_, reply, err := s.do(ctx, s.urgent(evictScript, req.LockID, req.Token, letter), "")
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +33,7 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 
 // Revoke marks a lease so that it cannot be prolonged.
 func (s *Store) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.Holder, error) {
-	_, reply, err := s.do(ctx, &s.urgent, evictScript, req.LockID, "", req.Token, "r")
+	_, reply, err := s.do(ctx, s.urgent(evictScript, req.LockID, req.Token, "r"), "")
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +50,7 @@ func (s *Store) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.H
 
 // Inspect reads one lock.
 func (s *Store) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
-	_, reply, err := s.do(ctx, &s.urgent, inspectScript, lockID, "")
+	_, reply, err := s.do(ctx, s.urgent(inspectScript, lockID), "")
 	if err != nil {
 		return nil, err
 	}
@@ -134,17 +132,22 @@ const listShards = 512
 
 // busy reads the indexes of the shards in [from, to).
 func (s *Store) busy(ctx context.Context, from, to int) ([][]string, error) {
-	pipe := s.client.Pipeline()
-	cmds := make([]*redis.StringSliceCmd, 0, to-from)
+	ids, failed := make([][]string, to-from), make([]error, to-from)
+	calls := make([]*call, 0, to-from)
 	for shard := from; shard < to; shard++ {
-		cmds = append(cmds, pipe.ZRange(ctx, s.shardPrefix(shard)+"i", 0, -1))
+		c, i := s.index(ctx, shard, "zrange", 0, -1), shard-from
+		c.done = func(_ *call, reply []any, err error) {
+			ids[i], failed[i] = slices.DeleteFunc(texts(reply), isEnd), err
+		}
+		calls = append(calls, c)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, s.outcome(err)
+	if err := s.read(ctx, calls); err != nil {
+		return nil, err
 	}
-	ids := make([][]string, len(cmds))
-	for i, cmd := range cmds {
-		ids[i] = slices.DeleteFunc(cmd.Val(), isEnd)
+	for _, err := range failed {
+		if err != nil {
+			return nil, err
+		}
 	}
 	return ids, nil
 }

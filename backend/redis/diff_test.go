@@ -30,7 +30,7 @@ func (g general) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driv
 	if err != nil {
 		return nil, err
 	}
-	c, reply, err := g.do(ctx, &g.hot, generalAcquire, req.LockID, req.RequestID, argv...)
+	c, reply, err := g.do(ctx, g.call(generalAcquire, req.LockID, argv...), req.RequestID)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (g general) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driv
 }
 
 func (g general) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
-	_, reply, err := g.do(ctx, &g.hot, generalRelease, req.LockID, "", g.releaseArgs(req)...)
+	_, reply, err := g.do(ctx, g.call(generalRelease, req.LockID, g.releaseArgs(req)...), "")
 	if err != nil {
 		return nil, err
 	}

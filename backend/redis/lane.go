@@ -3,11 +3,8 @@ package redis
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -24,23 +21,47 @@ const (
 	maxPending = 1 << 15
 )
 
-// call is one script on its way.
+// call is one command on its way.
 type call struct {
 	// ctx is the caller's: an acquire whose caller has gone before the send is
 	// not sent.
-	ctx    context.Context
+	ctx context.Context
+	// script is the one that the call runs; nil for a plain command.
 	script *script
-	args   []any // EVALSHA's, the name and the SHA included
+	args   []any // for a script EVALSHA's, the name and the SHA included
+	// slot is the Cluster slot of the call's keys; 0 without a Cluster.
+	slot uint16
+	// urgent chooses the lane.
+	urgent bool
+	// key is one of the call's slot that says nothing; only set where replicas
+	// are waited for.
+	key string
 	// sent is the clock just before the send of the pipeline.
 	sent driver.Instant
-	done func(c *call, reply []any, err error)
+	// asking sends the call to a server to which its slot is still moving.
+	asking bool
+	// redirects are how often the call was sent elsewhere, began is when it was
+	// first.
+	redirects int
+	began     driver.Instant
+	done      func(c *call, reply []any, err error)
+	// pending counts the call until it is completed; it may be nil.
+	pending *sync.WaitGroup
+}
+
+func (c *call) complete(reply []any, err error) {
+	c.done(c, reply, err)
+	if c.pending != nil {
+		c.pending.Done()
+	}
 }
 
 // lane gathers calls into pipelines. A call that finds the lane idle is written
 // at once; calls that arrive while pipelines are on their way form the next
 // one.
 type lane struct {
-	s       *Store
+	// run sends calls and completes each, at once or later.
+	run     func(batch []*call)
 	mu      sync.Mutex
 	pending []*call
 	flying  int
@@ -52,7 +73,7 @@ func (l *lane) submit(c *call, inline bool) {
 	l.mu.Lock()
 	if len(l.pending) >= maxPending && c.script == acquireScript {
 		l.mu.Unlock()
-		c.done(c, nil, fmt.Errorf("%w: %d calls wait for the server", driver.ErrUnavailable, maxPending))
+		c.complete(nil, fmt.Errorf("%w: %d calls wait for the server", driver.ErrUnavailable, maxPending))
 		return
 	}
 	l.pending = append(l.pending, c)
@@ -64,7 +85,7 @@ func (l *lane) submit(c *call, inline bool) {
 	batch := l.take()
 	l.mu.Unlock()
 	if inline {
-		l.s.exec(batch)
+		l.run(batch)
 		// Others may have come meanwhile; the caller does not work for them.
 		if batch = l.next(); batch != nil {
 			go l.fly(batch)
@@ -77,7 +98,7 @@ func (l *lane) submit(c *call, inline bool) {
 // fly writes pipelines until nothing is pending.
 func (l *lane) fly(batch []*call) {
 	for ; batch != nil; batch = l.next() {
-		l.s.exec(batch)
+		l.run(batch)
 	}
 }
 
@@ -102,50 +123,13 @@ func (l *lane) take() []*call {
 	return batch
 }
 
-// exec sends calls as one pipeline and completes each. A script that the
-// server does not know is loaded and called once more, and one that is flushed
-// even then is sent in full: NOSCRIPT proves that it did not run.
-func (s *Store) exec(batch []*call) {
-	unknown := s.pipeline(s.wanted(batch))
-	if len(unknown) == 0 {
-		return
-	}
-	loaded := make(map[*script]error)
-	ctx := context.Background() // bounded by the client's timeouts
-	for _, c := range unknown {
-		if _, seen := loaded[c.script]; !seen {
-			loaded[c.script] = s.client.ScriptLoad(ctx, c.script.text).Err()
-		}
-	}
-	again := unknown[:0]
-	for _, c := range unknown {
-		if err := loaded[c.script]; err != nil {
-			if s.closed.Load() {
-				err = driver.ErrClosed
-			} else { // whatever became of the load, the call was not made
-				err = fmt.Errorf("%w: loading a script: %w", driver.ErrUnavailable, err)
-			}
-			c.done(c, nil, err)
-			continue
-		}
-		again = append(again, c)
-	}
-	again = s.pipeline(again)
-	for _, c := range again {
-		c.args[0], c.args[1] = "eval", c.script.text
-	}
-	for _, c := range s.pipeline(again) { // EVAL knows what it is given
-		c.done(c, nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
-	}
-}
-
 // wanted completes the acquires whose callers have gone, and returns the other
 // calls: what ends or prolongs a lease is sent all the same.
-func (s *Store) wanted(batch []*call) []*call {
+func wanted(batch []*call) []*call {
 	wanted := batch[:0]
 	for _, c := range batch {
 		if err := c.ctx.Err(); err != nil && c.script == acquireScript {
-			c.done(c, nil, fmt.Errorf("%w: not sent: %w", driver.ErrUnavailable, err))
+			c.complete(nil, fmt.Errorf("%w: not sent: %w", driver.ErrUnavailable, err))
 			continue
 		}
 		wanted = append(wanted, c)
@@ -153,58 +137,70 @@ func (s *Store) wanted(batch []*call) []*call {
 	return wanted
 }
 
-// pipeline sends the calls, completes those that were answered and returns
-// those whose script is unknown.
-func (s *Store) pipeline(batch []*call) (unknown []*call) {
-	if len(batch) == 0 {
+// submit sends a call by the lane of its server.
+func (s *Store) submit(c *call, inline bool) {
+	if n := s.topology.route(c.slot); n != nil {
+		n.lane(c).submit(c, inline)
+		return
+	}
+	s.topology.unrouted.submit(c, inline)
+}
+
+// run sends calls past the lanes, those of one server in pipelines of at most so
+// many, and waits until each is completed: as long as a server may take.
+func (s *Store) run(calls []*call, most int) {
+	var pending sync.WaitGroup
+	pending.Add(len(calls))
+	for _, c := range calls {
+		c.pending = &pending
+	}
+	for n, batch := range s.topology.group(calls) {
+		for len(batch) > 0 {
+			part := batch[:min(len(batch), most):min(len(batch), most)]
+			batch = batch[len(part):]
+			if n == nil {
+				go s.topology.find(part)
+			} else {
+				go n.exec(part)
+			}
+		}
+	}
+	pending.Wait()
+}
+
+// read runs plain commands. If ctx ends first, they go on without the caller.
+func (s *Store) read(ctx context.Context, calls []*call) error {
+	ended := make(chan struct{})
+	go func() { // it ends with the calls, which the client's timeouts bound
+		s.run(calls, len(calls))
+		close(ended)
+	}()
+	select {
+	case <-ended:
 		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", driver.ErrIndeterminate, ctx.Err())
 	}
-	ctx := context.Background() // bounded by the client's timeouts
-	pipe := s.client.Pipeline()
-	cmds := make([]*redis.Cmd, len(batch))
-	for i, c := range batch {
-		cmds[i] = pipe.Do(ctx, c.args...)
-	}
-	sent := s.o.Clock.Now()
-	_, failed := pipe.Exec(ctx)
-	for i, c := range batch {
-		c.sent = sent
-		var reply []any
-		err := cmds[i].Err()
-		switch {
-		case err == nil && cmds[i].Val() == nil:
-			// A server that refused the connection's introduction: only the
-			// pipeline has the error.
-			err = unsentError{failed}
-		case err == nil:
-			reply, err = cmds[i].Slice()
-		}
-		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			unknown = append(unknown, c)
-			continue
-		}
-		c.done(c, reply, s.outcome(err))
-	}
-	return unknown
 }
 
 // do sends a call and waits for its answer. If ctx ends first, the outcome is
 // unknown and the call goes on. request is the request id of an acquire.
-func (s *Store) do(ctx context.Context, l *lane, sc *script, lockID, request string, args ...any) (*call, []any, error) {
+func (s *Store) do(ctx context.Context, c *call, request string) (*call, []any, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, nil, err
 	}
 	var reply []any
 	var err error
 	answered := make(chan struct{})
-	c := &call{ctx: ctx, script: sc, args: s.args(sc, lockID, args), done: func(_ *call, r []any, e error) {
+	c.ctx = ctx
+	c.done = func(_ *call, r []any, e error) {
 		reply, err = r, e
 		close(answered)
-	}}
+	}
 	// A caller that writes its own pipeline is held up for as long as the
 	// server may take, so one that cannot wait for that does not.
 	end, bounded := ctx.Deadline()
-	l.submit(c, !bounded || time.Until(end) >= s.o.Timeout)
+	s.submit(c, !bounded || time.Until(end) >= s.o.Timeout)
 	select {
 	case <-answered:
 		return c, reply, err

@@ -80,7 +80,7 @@ func gated(t *testing.T, server *testenv.Redis) (*Store, *gate) {
 		t.Fatal(err)
 	}
 	g := &gate{}
-	s.client.AddHook(g)
+	s.topology.route(0).client.AddHook(g)
 	return s, g
 }
 
@@ -161,9 +161,9 @@ func TestAnAcquireWhoseCallerLeftIsNotSent(t *testing.T) {
 		left <- err
 	}()
 	until(t, "the call is pending", func() bool {
-		s.hot.mu.Lock()
-		defer s.hot.mu.Unlock()
-		return len(s.hot.pending) == 1
+		s.topology.route(0).hot.mu.Lock()
+		defer s.topology.route(0).hot.mu.Unlock()
+		return len(s.topology.route(0).hot.pending) == 1
 	})
 	s.AcquireAsync(ctx, request("b", "r"), func(_ *driver.AcquireResult, err error) { answers <- err })
 	s.ReleaseAsync(ctx, &driver.ReleaseRequest{LeaseRef: driver.LeaseRef{LockID: "c", Key: driver.KeyOf("r"), Token: 1}}, func(_ *driver.ReleaseResult, err error) {

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"sync"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -22,7 +21,7 @@ func (s *Store) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Le
 }
 
 func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, adopt bool) (*driver.Lease, error) {
-	c, reply, err := s.do(ctx, &s.urgent, prolongScript, req.LockID, "", s.prolongArgs(req, adopt)...)
+	c, reply, err := s.do(ctx, s.urgent(prolongScript, req.LockID, s.prolongArgs(req, adopt)...), "")
 	if err != nil {
 		return nil, err
 	}
@@ -49,29 +48,25 @@ func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []dri
 		}
 		return results
 	}
-	var all sync.WaitGroup
-	for from := 0; from < len(reqs); from += maxRenewals {
-		chunk := reqs[from:min(from+maxRenewals, len(reqs))]
-		batch := make([]*call, len(chunk))
-		for i := range chunk {
-			req, result := &chunk[i], &results[from+i]
-			batch[i] = &call{ctx: ctx, script: prolongScript, args: s.args(prolongScript, req.LockID, s.prolongArgs(req, false)),
-				done: func(c *call, reply []any, err error) {
-					if err == nil {
-						result.Lease, err = s.prolonged(req, reply, c.sent)
-					}
-					result.Err = err
-				}}
+	calls := make([]*call, len(reqs))
+	for i := range reqs {
+		req, result := &reqs[i], &results[i]
+		c := s.urgent(prolongScript, req.LockID, s.prolongArgs(req, false)...)
+		c.ctx, c.done = ctx, func(c *call, reply []any, err error) {
+			if err == nil {
+				result.Lease, err = s.prolonged(req, reply, c.sent)
+			}
+			result.Err = err
 		}
-		all.Go(func() { s.exec(batch) })
+		calls[i] = c
 	}
-	all.Wait()
+	s.run(calls, maxRenewals)
 	return results
 }
 
 // Release ends one hold.
 func (s *Store) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
-	_, reply, err := s.do(ctx, &s.hot, releaseScript, req.LockID, "", s.releaseArgs(req)...)
+	_, reply, err := s.do(ctx, s.call(releaseScript, req.LockID, s.releaseArgs(req)...), "")
 	if err != nil {
 		return nil, err
 	}
@@ -84,13 +79,15 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, do
 		done(nil, err)
 		return
 	}
-	s.hot.submit(&call{ctx: ctx, script: releaseScript, args: s.args(releaseScript, req.LockID, s.releaseArgs(req)), done: func(_ *call, reply []any, err error) {
+	c := s.call(releaseScript, req.LockID, s.releaseArgs(req)...)
+	c.ctx, c.done = ctx, func(_ *call, reply []any, err error) {
 		if err != nil {
 			done(nil, err)
 			return
 		}
 		done(s.released(req, reply))
-	}}, false)
+	}
+	s.submit(c, false)
 }
 
 func (s *Store) releaseArgs(req *driver.ReleaseRequest) []any {
@@ -111,8 +108,8 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := s.abandoned.wait(ctx, req.RequestID); err != nil {
 		return err
 	}
-	_, reply, err := s.do(ctx, &s.hot, leaveScript, req.LockID, "", req.RequestID, attemptHash(req.RequestID, req.Key), s.inbox,
-		string(req.Key), requestHash(req.RequestID))
+	_, reply, err := s.do(ctx, s.call(leaveScript, req.LockID, req.RequestID, attemptHash(req.RequestID, req.Key), s.inbox,
+		string(req.Key), requestHash(req.RequestID)), "")
 	if err != nil {
 		return err
 	}

@@ -37,16 +37,6 @@ func dial(next func(context.Context, string, string) (net.Conn, error)) func(con
 	}
 }
 
-// authenticated asks a new connection whether the server wants a password that
-// it did not get. The SDK does not mind, and the server would cut off the first
-// long command without an answer.
-func authenticated(ctx context.Context, cn *redis.Conn) error {
-	if err := cn.Ping(ctx).Err(); redis.HasErrorPrefix(err, "NOAUTH") {
-		return err
-	}
-	return nil
-}
-
 // outcome says what an error proves about the command.
 func (s *Store) outcome(err error) error {
 	if err == nil {
@@ -55,9 +45,9 @@ func (s *Store) outcome(err error) error {
 	var reply redis.Error
 	var unsent unsentError
 	switch {
-	case s.closed.Load() || errors.Is(err, redis.ErrClosed):
+	case s.closed.Load():
 		return driver.ErrClosed
-	case errors.Is(err, redis.ErrPoolTimeout), errors.As(err, &unsent):
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), errors.As(err, &unsent):
 		return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
 	case errors.As(err, &reply):
 		for _, prefix := range refusals {

@@ -64,6 +64,17 @@ func (f fields) list(i int) fields {
 	return l
 }
 
+// texts are a reply's elements.
+func texts(reply []any) []string {
+	list := make([]string, 0, len(reply))
+	for _, e := range reply {
+		if text, ok := e.(string); ok {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
 // integer reads a number inside text, which a script wrote by its int().
 func integer(s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)

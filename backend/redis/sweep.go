@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
@@ -90,21 +88,25 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 
 // elect returns the server's time if this driver sweeps, else 0.
 func (s *Store) elect(ctx context.Context) (now int64, err error) {
-	s.exec([]*call{{ctx: ctx, script: electScript,
-		args: []any{"evalsha", electScript.sha, 1, s.o.Prefix + ":sweeper", s.inbox, electedFor.Milliseconds()},
-		done: func(_ *call, reply []any, failed error) {
-			r := fields(reply)
-			switch {
-			case failed != nil:
-				err = failed
-			case r.text(0) == "elected":
-				now = r.integer(1)
-			default:
-				// Not all at once, when that one is gone.
-				rest := time.Duration(r.integer(1))*time.Millisecond + rand.N(electedFor/8)
-				s.sweeping.notBefore = s.o.Clock.Now().Add(rest)
-			}
-		}}})
+	sweeper := s.o.Prefix + ":sweeper"
+	c := &call{ctx: ctx, script: electScript, args: []any{"evalsha", electScript.sha, 1, sweeper, s.inbox, electedFor.Milliseconds()}, urgent: true}
+	if s.slots != nil {
+		c.slot = slotOf(sweeper)
+	}
+	c.done = func(_ *call, reply []any, failed error) {
+		r := fields(reply)
+		switch {
+		case failed != nil:
+			err = failed
+		case r.text(0) == "elected":
+			now = r.integer(1)
+		default:
+			// Not all at once, when that one is gone.
+			rest := time.Duration(r.integer(1))*time.Millisecond + rand.N(electedFor/8)
+			s.sweeping.notBefore = s.o.Clock.Now().Add(rest)
+		}
+	}
+	s.run([]*call{c}, 1)
 	return now, err
 }
 
@@ -112,26 +114,37 @@ func (s *Store) elect(ctx context.Context) (now int64, err error) {
 // and where the next call begins.
 func (s *Store) due(ctx context.Context, from int, now int64) (members []string, next int, err error) {
 	to := min(from+sweepShards, shards)
-	pipe := s.client.Pipeline()
-	cmds := make([]*redis.StringSliceCmd, 0, to-from)
-	before := &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(now, 10), Count: sweepPerShard}
+	found, failed := make([][]string, to-from), make([]error, to-from)
+	calls := make([]*call, 0, to-from)
 	for shard := from; shard < to; shard++ {
-		cmds = append(cmds, pipe.ZRangeByScore(ctx, s.shardPrefix(shard)+"i", before))
+		c, i := s.index(ctx, shard, "zrangebyscore", "-inf", now, "limit", 0, sweepPerShard), shard-from
+		c.done = func(_ *call, reply []any, err error) { found[i], failed[i] = texts(reply), err }
+		calls = append(calls, c)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, from, s.outcome(err)
+	if err := s.read(ctx, calls); err != nil {
+		return nil, from, err
 	}
-	for i, cmd := range cmds {
-		if members = append(members, cmd.Val()...); len(members) >= sweepMost {
+	answered := false
+	for i := range calls {
+		if failed[i] != nil {
+			err = failed[i]
+			continue
+		}
+		answered = true
+		if members = append(members, found[i]...); len(members) >= sweepMost {
 			return members, (from + i + 1) % shards, nil
 		}
 	}
-	return members, to % shards, nil
+	if answered { // a server that is down does not keep the ends on others
+		err = nil
+	}
+	return members, to % shards, err
 }
 
 // look runs a script for each member and returns what ended. A script whose
 // answer is lost loses nothing: the end is reported again.
 func (s *Store) look(ctx context.Context, due []string) (found []driver.Ended) {
+	var mu sync.Mutex // several servers answer at once
 	batch := make([]*call, 0, maxBatch)
 	for len(due) > 0 {
 		n := min(len(due), maxBatch)
@@ -139,21 +152,25 @@ func (s *Store) look(ctx context.Context, due []string) (found []driver.Ended) {
 		for _, member := range due[:n] {
 			if isEnd(member) {
 				if e, ok := parseEnd(member); ok {
-					batch = append(batch, s.again(ctx, e, member, &found))
+					batch = append(batch, s.again(ctx, e, member, func() { mu.Lock(); defer mu.Unlock(); found = append(found, e) }))
 				}
 				continue
 			}
-			batch = append(batch, &call{ctx: ctx, script: sweepScript, args: s.args(sweepScript, member, nil), done: func(_ *call, reply []any, err error) {
+			c := s.urgent(sweepScript, member)
+			c.ctx, c.done = ctx, func(_ *call, reply []any, err error) {
 				if err == nil {
 					evicted, err := s.swept(member, reply)
 					if err != nil {
 						s.o.Logger.Warn("a member of the index could not be swept", driver.LogLock, member, driver.LogError, err)
 					}
+					mu.Lock()
 					found = append(found, evicted...)
+					mu.Unlock()
 				}
-			}})
+			}
+			batch = append(batch, c)
 		}
-		s.exec(batch)
+		s.run(batch, maxBatch)
 		due = due[n:]
 	}
 	return found
@@ -168,15 +185,14 @@ func (s *Store) swept(lockID string, reply []any) ([]driver.Ended, error) {
 }
 
 // again is the call that takes an end to report it again.
-func (s *Store) again(ctx context.Context, e driver.Ended, member string, found *[]driver.Ended) *call {
-	return &call{
-		ctx: ctx, script: againScript, args: s.args(againScript, e.LockID, []any{member, tellAgain.Microseconds()}),
-		done: func(_ *call, reply []any, err error) {
-			if err == nil && fields(reply).text(0) == "again" {
-				*found = append(*found, e)
-			}
-		},
+func (s *Store) again(ctx context.Context, e driver.Ended, member string, taken func()) *call {
+	c := s.urgent(againScript, e.LockID, member, tellAgain.Microseconds())
+	c.ctx, c.done = ctx, func(_ *call, reply []any, err error) {
+		if err == nil && fields(reply).text(0) == "again" {
+			taken()
+		}
 	}
+	return c
 }
 
 // Told forgets ends.
@@ -184,12 +200,18 @@ func (s *Store) Told(ctx context.Context, ends []driver.Ended) error {
 	if err := s.check(ctx); err != nil || len(ends) == 0 {
 		return err
 	}
-	pipe := s.client.Pipeline()
-	for _, e := range ends {
-		pipe.ZRem(ctx, s.shardPrefix(shardOf(e.LockID))+"i", endMember(e))
+	failed := make([]error, len(ends))
+	calls := make([]*call, len(ends))
+	for i, e := range ends {
+		calls[i] = s.index(ctx, shardOf(e.LockID), "zrem", endMember(e))
+		calls[i].done = func(_ *call, _ []any, err error) { failed[i] = err }
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("ends that were told: %w", s.outcome(err))
+	err := s.read(ctx, calls)
+	for i := 0; err == nil && i < len(failed); i++ {
+		err = failed[i]
+	}
+	if err != nil {
+		return fmt.Errorf("ends that were told: %w", err)
 	}
 	return nil
 }

@@ -11,9 +11,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/testenv"
@@ -81,7 +84,9 @@ func TestURLsSayWhatTheyMean(t *testing.T) {
 		{"redis://u@h?password_file=" + dir + "/password", func(o Options) bool { return o.Client.Username == "u" && o.Client.Password == "hunter2" }},
 		{"redis://h?prefix=p&timeout=3s&poll=4s&retention=5h", func(o Options) bool {
 			return o.Prefix == "p" && o.Timeout == 3*time.Second && o.Poll == 4*time.Second && o.Retention == 5*time.Hour &&
-				o.Client.ReadTimeout == o.Timeout && o.Client.WriteTimeout == o.Timeout && o.Client.DialTimeout == o.Timeout
+				connects(o, func(c redis.Options) bool {
+					return c.ReadTimeout == o.Timeout && c.WriteTimeout == o.Timeout && c.DialTimeout == o.Timeout
+				})
 		}},
 		{"rediss://h", func(o Options) bool { return o.Client.TLSConfig.ServerName == "h" && o.Client.TLSConfig.RootCAs == nil }},
 		{"rediss://h?ca_file=" + dir + "/cert.pem&cert_file=" + dir + "/cert.pem&key_file=" + dir + "/key.pem", func(o Options) bool {
@@ -90,7 +95,22 @@ func TestURLsSayWhatTheyMean(t *testing.T) {
 		{"redis+unix:///run/redis.sock?db=2", func(o Options) bool {
 			return o.Client.Network == "unix" && o.Client.Addr == "/run/redis.sock" && o.Client.DB == 2
 		}},
-		{"redis+unix:///run/redis.sock", func(o Options) bool { return o.Client.MaxRetries == -1 && o.Client.DialerRetries == 1 }},
+		{"redis+unix:///run/redis.sock", func(o Options) bool {
+			return connects(o, func(c redis.Options) bool { return c.MaxRetries == -1 && c.DialerRetries == 1 })
+		}},
+		{"redis+sentinel://h1,h2,h3:7/locks", func(o Options) bool {
+			return slices.Equal(o.Sentinel.Addrs, []string{"h1:26379", "h2:26379", "h3:7"}) && o.Sentinel.Primary == "locks" && o.Client.TLSConfig == nil
+		}},
+		{"redis+sentinel://u:pw@h1,h2,h3/locks?db=3&sentinel_username=s&sentinel_password_file=" + dir + "/password", func(o Options) bool {
+			return o.Client.Username == "u" && o.Client.Password == "pw" && o.Client.DB == 3 && o.Sentinel.Username == "s" && o.Sentinel.Password == "hunter2"
+		}},
+		{"rediss+sentinel://h1/locks", func(o Options) bool { return o.Client.TLSConfig != nil && o.Client.TLSConfig.ServerName == "" }},
+		{"redis+cluster://h1:1,h2,h3:3", func(o Options) bool {
+			return slices.Equal(o.Cluster, []string{"h1:1", "h2:6379", "h3:3"}) && o.Sentinel == nil
+		}},
+		{"redis+cluster://[::1]:7", func(o Options) bool { return slices.Equal(o.Cluster, []string{"[::1]:7"}) }},
+		{"rediss+cluster://h1,h2?ca_file=" + dir + "/cert.pem", func(o Options) bool { return o.Client.TLSConfig.RootCAs != nil }},
+		{"redis://h?allow_eviction=1&wait_replicas=2", func(o Options) bool { return o.AllowEviction && o.WaitReplicas == 2 }},
 	} {
 		if o := openURL(t, c.url).o; !c.want(o) {
 			t.Errorf("%s: options %+v", c.url, o)
@@ -98,13 +118,20 @@ func TestURLsSayWhatTheyMean(t *testing.T) {
 	}
 }
 
+// connects tells whether the options of a connection are as they should be.
+func connects(o Options, want func(c redis.Options) bool) bool {
+	c := o.Client
+	o.bare(&c)
+	return want(c)
+}
+
 func TestURLsThatAreRefused(t *testing.T) {
 	dir := files(t)
 	for raw, want := range map[string]string{
-		"redis://u:hunter2@h?colour=red":                                                    "ca_file, cert_file, db, key_file, password_file, poll, prefix, retention, timeout, username",
+		"redis://u:hunter2@h?colour=red":                                                    "known are allow_eviction, ca_file, cert_file, db, key_file, password_file, poll, prefix, retention, sentinel_password_file, sentinel_username, timeout, username, wait_replicas",
 		"redis://u:hunter2@h?password=hunter2":                                              "unknown parameter",
-		"redis://u:hunter2@h?prefix=%zz":                                                    "known parameters are ca_file",
-		"redis://u:hunter2@h?poll=2s;timeout=1s":                                            "known parameters are ca_file",
+		"redis://u:hunter2@h?prefix=%zz":                                                    "known parameters are allow_eviction",
+		"redis://u:hunter2@h?poll=2s;timeout=1s":                                            "known parameters are allow_eviction",
 		"redis://u:hunter2@":                                                                "no host",
 		"redis://u:hunter2@h/x":                                                             "database number",
 		"redis://u:hunter2@h/-1":                                                            "database number",
@@ -120,6 +147,17 @@ func TestURLsThatAreRefused(t *testing.T) {
 		"redis://u@h?password_file=" + dir + "/none":                                        "password_file",
 		"redis://u:hunter2@h?ca_file=" + dir + "/cert.pem":                                  "need rediss://",
 		"redis+unix://u:hunter2@/s?key_file=" + dir + "/k":                                  "need rediss://",
+		"redis://u:hunter2@h1,h2":                                                           "redis+cluster://",
+		"redis+sentinel://u:hunter2@h1,h2,h3":                                               "want redis+sentinel://h1,h2,h3/name",
+		"redis+sentinel://u:hunter2@h1/a/b":                                                 "want redis+sentinel://h1,h2,h3/name",
+		"redis+sentinel://u:hunter2@h1,,h3/a":                                               "no host",
+		"redis+cluster://u:hunter2@h1,":                                                     "no host",
+		"redis+cluster://u:hunter2@h1/2":                                                    "no databases",
+		"redis+cluster://u:hunter2@h1?db=2":                                                 "no databases",
+		"redis+cluster://u:hunter2@h1?sentinel_username=s":                                  "need redis+sentinel://",
+		"redis+cluster://u:hunter2@h1?key_file=/k":                                          "need rediss://",
+		"redis://u:hunter2@h?allow_eviction=perhaps":                                        "neither 1 nor 0",
+		"redis://u:hunter2@h?wait_replicas=-1":                                              "negative",
 		"redis+unix://u:hunter2@":                                                           "redis+unix:///path",
 		"redis+unix://u:hunter2@tmp/s":                                                      "redis+unix:///path",
 		"rediss://u:hunter2@h?ca_file=" + dir + "/none":                                     "ca_file",
@@ -148,6 +186,8 @@ func TestURLsThatAreRefused(t *testing.T) {
 func TestOptionsThatAreRefused(t *testing.T) {
 	for field, o := range map[string]Options{
 		"Timeout": {Timeout: -1}, "Poll": {Poll: -1}, "MinTTL": {MinTTL: maxTTL + 1}, "Retention": {Retention: -1}, "Prefix": {Prefix: "ä"},
+		"WaitReplicas": {WaitReplicas: -1}, "Sentinel": {Sentinel: &Sentinel{Addrs: []string{"h:1"}}},
+		"Cluster": {Cluster: []string{"h:1"}, Client: redis.Options{DB: 1}},
 	} {
 		if _, err := New(o); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "Options."+field) {
 			t.Errorf("%s: error %v, want an ErrInvalid that names it", field, err)

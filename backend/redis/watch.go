@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -52,9 +53,21 @@ func (s *Store) Watch(ctx context.Context, sink func(driver.Hint)) error {
 
 // subscription delivers hints until the subscription breaks or ctx ends.
 func (s *Store) subscription(ctx context.Context, sink func(driver.Hint)) error {
-	sub := s.client.Subscribe(ctx, s.inbox)
+	// Each server of a Cluster gets what is published at any.
+	all := s.topology.all()
+	if len(all) == 0 {
+		if err := s.topology.refresh(ctx); err != nil {
+			return err
+		}
+		if all = s.topology.all(); len(all) == 0 {
+			return driver.ErrUnavailable
+		}
+	}
+	n := all[rand.IntN(len(all))]
+	sub := n.client.Subscribe(ctx, s.inbox)
 	defer func() { _ = sub.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
+	defer context.AfterFunc(n.gone, func() { _ = sub.Close() })()
 	for asked := false; ; {
 		message, err := sub.ReceiveTimeout(ctx, s.silence)
 		var late net.Error

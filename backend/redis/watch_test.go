@@ -68,7 +68,7 @@ func TestABrokenWatchIsResumedWithAResync(t *testing.T) {
 	wantHint(t, hints, resync)
 	// A connection on which nothing comes any more, and nobody says so.
 	proxy.DropReplies.Store(true)
-	until(t, "the silence is noticed", func() bool { return s.client.PoolStats().PubSubStats.Created >= 3 })
+	until(t, "the silence is noticed", func() bool { return s.topology.route(0).client.PoolStats().PubSubStats.Created >= 3 })
 	proxy.DropReplies.Store(false)
 	proxy.Reset()
 	wantHint(t, hints, resync)
