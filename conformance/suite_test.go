@@ -3,10 +3,8 @@ package conformance_test
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,48 +71,6 @@ func TestEmbedded(t *testing.T) {
 
 func TestEmbeddedBehindBreaker(t *testing.T) {
 	certified(t, "embedded-breaker", memory(t, func(d driver.Driver) driver.Driver { return breaker.New(d, breaker.Options{}) }))
-}
-
-func TestRedis(t *testing.T) {
-	server := testenv.StartRedisT(t)
-	certified(t, "redis", conformance.Harness{
-		Open: func(context.Context) (driver.Driver, error) {
-			o := redis.Options{MinTTL: 400 * time.Millisecond, Poll: 200 * time.Millisecond}
-			o.Client.Addr = server.Addr()
-			return redis.New(o)
-		},
-		Wipe: func(ctx context.Context) error {
-			c := server.Client()
-			defer func() { _ = c.Close() }()
-			return c.FlushAll(ctx).Err()
-		},
-		Collect: func(ctx context.Context) error { return collect(ctx, server) },
-		Pause:   func() (func() error, error) { return server.Resume, server.Pause() },
-	})
-}
-
-// collect drops the records of free locks, as the server does after their
-// retention: the record, which is kept the longest, and the ends.
-func collect(ctx context.Context, server *testenv.Redis) error {
-	c := server.Client()
-	defer func() { _ = c.Close() }()
-	records := c.Scan(ctx, 0, "*:l:*", 1000).Iterator()
-	for records.Next(ctx) {
-		holders, err := c.HGet(ctx, records.Val(), "h").Result()
-		if err != nil {
-			return err
-		}
-		if holders != "" {
-			continue
-		}
-		if left, err := c.PTTL(ctx, records.Val()).Result(); err != nil || left <= 0 {
-			return fmt.Errorf("the record %s would never be collected: %v, %w", records.Val(), left, err)
-		}
-		if err := c.Del(ctx, records.Val(), strings.Replace(records.Val(), ":l:", ":e:", 1)).Err(); err != nil {
-			return err
-		}
-	}
-	return records.Err()
 }
 
 func TestEndpointOnEmbedded(t *testing.T) {
