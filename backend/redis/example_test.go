@@ -21,7 +21,7 @@ func ExampleNew() {
 	}
 	defer func() { _ = server.Stop() }()
 
-	o := redis.Options{Prefix: "shop"}
+	o := redis.Options{Prefix: "shop", New: true} // it lost nothing
 	o.Client.Addr = server.Addr()
 	d, err := redis.New(o)
 	if err != nil {

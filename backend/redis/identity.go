@@ -32,20 +32,23 @@ type identity struct {
 // introduce asks a new connection who the server is, and refuses one on which
 // locks would not stand. What it fails with was not about a call: nothing was
 // sent.
-func (n *node) introduce(ctx context.Context, cn *redis.Conn) error {
+func (n *node) introduce(ctx context.Context, cn *redis.Conn) (*identity, error) {
 	id, err := n.ask(ctx, cn)
 	if err == nil {
 		was := n.told.Swap(&id)
 		n.report(was, &id)
 		err = n.acceptable(&id)
 	}
+	if err == nil {
+		err = n.agrees(ctx, cn)
+	}
 	if err != nil {
 		text := err.Error()
 		n.refused.Store(&text)
-		return fmt.Errorf("%s: %w", n.addr, unsentError{err}) // the SDK takes off a layer
+		return nil, fmt.Errorf("%s: %w", n.addr, unsentError{err}) // the SDK takes off a layer
 	}
 	n.refused.Store(nil)
-	return nil
+	return &id, nil
 }
 
 func (n *node) ask(ctx context.Context, cn *redis.Conn) (id identity, err error) {

@@ -28,7 +28,7 @@ func TestAServerThatEvictsIsRefused(t *testing.T) {
 	if d := s.Describe(); len(d) != 1 || !strings.Contains(d[0].Refused, "allkeys-lru") || d[0].EvictionPolicy != "allkeys-lru" {
 		t.Errorf("the server is described as %+v", d)
 	}
-	allowed := openURL(t, server.URL()+"?allow_eviction=1")
+	allowed := openURL(t, server.URL("allow_eviction=1"))
 	granted(t, allowed, request("a", "r"))
 	if d := allowed.Describe(); d[0].Refused != "" || !strings.Contains(strings.Join(d[0].Warnings, "\n"), "evict") {
 		t.Errorf("the allowed server is described as %+v", d)

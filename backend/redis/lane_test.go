@@ -330,7 +330,7 @@ func TestCloseWithCallsInFlight(t *testing.T) {
 func TestAServerThatRefusesChannelsStillGrants(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	server.Must(t, "ACL", "SETUSER", "app", "on", ">pw", "~*", "resetchannels", "+@all")
-	o := Options{Prefix: "x"}
+	o := Options{Prefix: "x", New: true}
 	o.Client.Addr, o.Client.Username, o.Client.Password = server.Addr(), "app", "pw"
 	s, err := New(o)
 	if err != nil {

@@ -274,7 +274,7 @@ func TestTheClientDoesNotRetry(t *testing.T) {
 
 func TestThousandCyclesLeaveOnlyIdleRecordsWhichGo(t *testing.T) {
 	server := testenv.StartRedisT(t)
-	o := Options{MinTTL: time.Millisecond, Retention: 300 * time.Millisecond}
+	o := Options{MinTTL: time.Millisecond, Retention: 300 * time.Millisecond, New: true}
 	o.Client.Addr = server.Addr()
 	s, err := New(o)
 	if err != nil {
@@ -328,7 +328,7 @@ func TestThousandCyclesLeaveOnlyIdleRecordsWhichGo(t *testing.T) {
 // While a lease or a place stands, nothing of its lock may run out.
 func TestRetentionSparesWhatIsBusy(t *testing.T) {
 	server := testenv.StartRedisT(t)
-	o := Options{Retention: time.Millisecond}
+	o := Options{Retention: time.Millisecond, New: true}
 	o.Client.Addr = server.Addr()
 	s, err := New(o)
 	if err != nil {

@@ -78,6 +78,7 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 	if err != nil || now == 0 {
 		return nil, err
 	}
+	s.stampAll(ctx)
 	due, next, err := s.due(ctx, w.next, now)
 	if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SOCK", filepath.Join(dir, "locksidecar", "api.sock"))
 			e.Setenv("REDIS", redis.URL())
 			// Each script has locks of its own in the one store.
-			e.Setenv("STORE", redis.URL()+"?prefix="+filepath.Base(dir))
+			e.Setenv("STORE", redis.URL("prefix="+filepath.Base(dir)))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "until": until},
