@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // errBroken is the cause of what ends because its connection did.
@@ -86,6 +87,30 @@ func (c *conn) breaks() {
 	c.mu.Unlock()
 	for _, f := range followers {
 		f()
+	}
+}
+
+// partingTime is how long after the end of a stream the end of its connection
+// still counts as the cause.
+const partingTime = 20 * time.Millisecond
+
+// cancelled is the cause of the end of a stream. A client that gives its
+// connection up resets the streams on it first, and this process may have been
+// stopped meanwhile: that is no wish to release. Only a reset that the
+// connection outlives is one.
+func (c *conn) cancelled(cause error) error {
+	if errors.Is(cause, errBroken) {
+		return cause
+	}
+	broke := make(chan struct{})
+	defer c.follow(sync.OnceFunc(func() { close(broke) }))()
+	timer := time.NewTimer(partingTime)
+	defer timer.Stop()
+	select {
+	case <-broke:
+		return errBroken
+	case <-timer.C:
+		return cause
 	}
 }
 

@@ -70,14 +70,14 @@ func (g lockService) Hold(stream holdStream) error {
 	}
 	select {
 	case <-ctx.Done():
-		return leave(context.Cause(ctx))
+		return leave(c.cancelled(context.Cause(ctx)))
 	case <-h.life.over():
 		return leave(errBroken)
 	case err := <-received:
 		if stream.Context().Err() != nil {
 			// The reader may see the end before it has come down to ctx.
 			<-ctx.Done()
-			return leave(context.Cause(ctx))
+			return leave(c.cancelled(context.Cause(ctx)))
 		}
 		// Bytes that are no request: whoever sent them did not ask for an end.
 		return finish(errCut, err)

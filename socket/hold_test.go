@@ -37,6 +37,13 @@ func (s stream) acquire(in *lockpb.AcquireRequest) {
 	}
 }
 
+func (s stream) adopt(in *lockpb.AdoptRequest) {
+	s.t.Helper()
+	if err := s.Send(&lockpb.HoldRequest{Request: &lockpb.HoldRequest_Adopt{Adopt: in}}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func (s stream) release(in *lockpb.ReleaseRequest) {
 	s.t.Helper()
 	if err := s.Send(&lockpb.HoldRequest{Request: &lockpb.HoldRequest_Release{Release: in}}); err != nil {
@@ -190,12 +197,7 @@ func TestBrokenConnectionKeepsTheLeaseForAdoption(t *testing.T) {
 		t.Fatalf("the lease was released with its connection: %v", got)
 	}
 	again := dial(t, s.path).hold(t)
-	err := again.Send(&lockpb.HoldRequest{Request: &lockpb.HoldRequest_Adopt{Adopt: &lockpb.AdoptRequest{
-		LockId: "a", LeaseId: l.GetLeaseId(), FencingToken: l.GetFencingToken(), RequestId: "adopt",
-	}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	again.adopt(&lockpb.AdoptRequest{LockId: "a", LeaseId: l.GetLeaseId(), FencingToken: l.GetFencingToken(), RequestId: "adopt"})
 	if got := again.granted(); got.GetFencingToken() != l.GetFencingToken() || got.GetLeaseId() != l.GetLeaseId() {
 		t.Errorf("adopted %v, want the lease %v", got, l)
 	}
@@ -205,6 +207,31 @@ func TestBrokenConnectionKeepsTheLeaseForAdoption(t *testing.T) {
 	}
 	if n := len(s.holders(t, "a")); n != 0 {
 		t.Errorf("%d holders are left", n)
+	}
+}
+
+// A client that gives its connection up resets its streams first: that is no
+// wish to release, although the sidecar sees the reset before the end.
+func TestResetWithTheConnectionsEndKeepsTheLease(t *testing.T) {
+	s := start(t, socket.Options{}, nil)
+	for i := range 20 {
+		lock := "parting/" + strconv.Itoa(i)
+		c := dial(t, s.path)
+		ctx, cancel := contextWithCancel(t)
+		st, err := c.Hold(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := stream{t, st}
+		h.acquire(&lockpb.AcquireRequest{LockId: lock, RequestId: lock, Ttl: longerThanPatience})
+		lease := h.granted()
+		cancel()
+		_ = c.conn.Close()
+		again := dial(t, s.path).hold(t)
+		again.adopt(&lockpb.AdoptRequest{LockId: lock, LeaseId: lease.GetLeaseId(), FencingToken: lease.GetFencingToken(), RequestId: lock})
+		if got := again.granted(); got.GetFencingToken() != lease.GetFencingToken() {
+			t.Errorf("adopted token %d, want %d", got.GetFencingToken(), lease.GetFencingToken())
+		}
 	}
 }
 

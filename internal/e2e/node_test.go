@@ -23,7 +23,7 @@ func node(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, testenv.Node(t), args...) //nolint:gosec // programs of this repository
+	cmd := exec.CommandContext(ctx, testenv.Node(t), args...)
 	cmd.Dir = nodePackage
 	cmd.Env = append(cmd.Environ(), "LOCKSIDECAR_BIN="+testenv.Binary(t))
 	// The test runner has children of its own: all end together.

@@ -20,7 +20,7 @@ func runPython(t *testing.T, env []string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), pythonPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, testenv.Python(t), append([]string{"-m"}, args...)...) //nolint:gosec // the client of this repository
+	cmd := exec.CommandContext(ctx, testenv.Python(t), append([]string{"-m"}, args...)...)
 	cmd.Dir = filepath.Join(root, "examples/python")
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})

@@ -117,11 +117,14 @@ export class Proxy {
   readonly endpoint: string;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** How many connections were made so far. */
+  connections = 0;
 
   constructor(t: TestContext, sidecar: Sidecar) {
     const path = join(directory(t), "p.sock");
     this.endpoint = `unix://${path}`;
     this.#server = createServer((near) => {
+      this.connections++;
       const far = connect(sidecar.path);
       for (const [from, to] of [[near, far], [far, near]] as const) {
         this.#sockets.add(from);
@@ -142,6 +145,13 @@ export class Proxy {
   /** Breaks every connection. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Breaks every connection and waits until the client has made another. */
+  async interrupt(): Promise<void> {
+    const before = this.connections;
+    this.cut();
+    await eventually("the client connects again", () => this.connections > before);
   }
 }
 
