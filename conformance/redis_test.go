@@ -80,6 +80,10 @@ func TestRedisTLSAsTheDocumentedUser(t *testing.T) {
 	authority := testenv.NewAuthority(t)
 	shown := authority.Client(t, "locksidecar")
 	acl := document(t, "users.acl")
+	_, user, _ := strings.Cut(acl, "\n") // after the default user
+	if told := document(t, "../redis.md"); !strings.Contains(told, "    "+user) {
+		t.Errorf("docs/redis.md does not show the user:\n%s", user)
+	}
 	server := testenv.StartRedisWith(t, testenv.RedisOptions{
 		TLS: &testenv.RedisTLS{Authority: authority, Server: authority.Server(t), Client: shown}, Users: acl, Config: document(t, "redis.conf"),
 	})
@@ -205,7 +209,7 @@ func busySlot(t *testing.T, env *testenv.Cluster, r *testenv.Redis) (slot int, o
 }
 
 // collect drops the records of free locks, as the server does after their
-// retention: the record, which is kept the longest, and the ends.
+// retention.
 func collect(ctx context.Context, server *testenv.Redis) error {
 	c := server.Client()
 	defer func() { _ = c.Close() }()
@@ -222,7 +226,7 @@ func collect(ctx context.Context, server *testenv.Redis) error {
 		if left, err := c.PTTL(ctx, record).Result(); err != nil || left <= 0 {
 			return fmt.Errorf("the record %s would never be collected: %v, %w", record, left, err)
 		}
-		if err := c.Del(ctx, record, strings.Replace(record, ":l:", ":e:", 1)).Err(); err != nil {
+		if err := c.Del(ctx, record).Err(); err != nil {
 			return err
 		}
 	}

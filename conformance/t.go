@@ -288,7 +288,9 @@ func (t *T) unlessLate(f func(d time.Duration) (late bool)) {
 	}
 }
 
-// expire waits until a lease that is not renewed has expired.
+// expire waits until a lease that is not renewed has expired. It counts from now,
+// not from the send of the request: the store may have decided later than that,
+// by however long a connection took.
 func (t *T) expire(g *grant) {
-	t.pause(g.Origin.Add(g.Remaining+t.caps.Lateness+50*time.Millisecond).Sub(t.now()) + t.h.TTL/20)
+	t.pause(g.Remaining + t.caps.Lateness + 50*time.Millisecond + t.h.TTL/20)
 }

@@ -25,9 +25,10 @@ type Server struct {
 	Persistence string `json:"persistence"`
 	// EvictionPolicy is what it does when its memory is full.
 	EvictionPolicy string `json:"eviction_policy"`
-	// Warnings are what an operator should know of it.
+	// Warnings are what an operator should know of it, in words without addresses.
 	Warnings []string `json:"warnings"`
-	// Refused is why the driver does not use it, if it does not.
+	// Refused is why the driver does not use it although it answers, in words
+	// without addresses; empty if it does.
 	Refused string `json:"refused"`
 	// CheckedAt is when it last said all this.
 	CheckedAt time.Time `json:"checked_at"`

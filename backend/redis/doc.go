@@ -1,4 +1,5 @@
-// Package redis is the driver for a Redis server.
+// Package redis is the driver for a Redis server, a primary that Sentinels know,
+// or a Cluster.
 //
 // It guarantees the contract of package driver for as long as the server keeps
 // its data and its clock does not step forward: every decision about a lock is
@@ -30,5 +31,14 @@
 // after its last sign of life. A lock whose leases ran out while nobody looked
 // stays in its shard's index until the shard is used two hours later.
 //
-// Use [New], or [OpenURL] for redis://, rediss:// and redis+unix:// URLs.
+// # Servers
+//
+// Every call goes to the server that has its slot, in pipelines of its own: one
+// that hangs holds up no call to another. A call is sent again only where the
+// server has said that it did not do it and who would, or that its keys are on
+// their way (MOVED, ASK, TRYAGAIN); everything else is left to the caller. Each
+// new connection asks the server who it is, and is not used if that is a replica
+// or a server that may evict leases. [Store.Describe] tells what was said.
+//
+// Use [New], or [OpenURL] for a URL.
 package redis

@@ -42,12 +42,17 @@ func (n *node) introduce(ctx context.Context, cn *redis.Conn) (*identity, error)
 	if err == nil {
 		err = n.agrees(ctx, cn)
 	}
+	var refused refusedError
+	if errors.As(err, &refused) {
+		if was := n.refused.Swap(&refused); was == nil || *was != refused {
+			n.s.o.Logger.Warn("a server is not used", driver.LogBackend, "redis", driver.LogAddress, n.addr, driver.LogError, err)
+		}
+	} else if err == nil {
+		n.refused.Store(nil)
+	}
 	if err != nil {
-		text := err.Error()
-		n.refused.Store(&text)
 		return nil, fmt.Errorf("%s: %w", n.addr, unsentError{err}) // the SDK takes off a layer
 	}
-	n.refused.Store(nil)
 	return &id, nil
 }
 
@@ -66,7 +71,7 @@ func (n *node) ask(ctx context.Context, cn *redis.Conn) (id identity, err error)
 		case unknownCommand(err) && n.s.o.AllowEviction:
 			continue // such a server is accepted as it is
 		case redis.HasErrorPrefix(err, "NOPERM"), unknownCommand(err):
-			return id, fmt.Errorf("the server must say by INFO who it is: %w", err)
+			return id, fmt.Errorf("%w: %w", errSilent, err)
 		default:
 			return id, err
 		}
@@ -93,22 +98,29 @@ func (n *node) acceptable(id *identity) error {
 	case id.role == "slave":
 		return errReplica
 	case id.policy != "noeviction" && !n.s.o.AllowEviction:
-		return evictingError(id.policy)
+		return evicting(id.policy)
 	}
 	return nil
 }
 
-// errReplica is of a server that is asked for locks and has only a copy.
-var errReplica = errors.New("the server is a replica; locks are with its primary")
+// refusedError is why a server that answers is not used, in words without
+// addresses.
+type refusedError string
 
-// evictingError is of a server that may drop leases.
-type evictingError string
+func (e refusedError) Error() string { return string(e) }
 
-func (e evictingError) Error() string {
-	if e == "" {
-		return "the server does not say its maxmemory-policy, which must be noeviction (allow_eviction=1 accepts it as it is)"
+const (
+	errReplica = refusedError("the server is a replica; locks are with its primary")
+	errSilent  = refusedError("the server must say by INFO who it is")
+)
+
+// evicting is of a server that may drop leases.
+func evicting(policy string) error {
+	if policy == "" {
+		policy = "unknown"
 	}
-	return fmt.Sprintf("the server's maxmemory-policy is %s: it would evict leases, and must be noeviction (allow_eviction=1 accepts it as it is)", string(e))
+	return refusedError("the server's maxmemory-policy is " + policy +
+		": it would evict leases, and must be noeviction (allow_eviction=1 accepts it as it is)")
 }
 
 // report tells the operator whom a connection has met, when it is somebody else.
@@ -117,8 +129,8 @@ func (n *node) report(was, id *identity) {
 		return
 	}
 	n.s.o.Logger.Info("connected to "+id.version, driver.LogBackend, "redis", driver.LogAddress, n.addr, driver.LogState, id.role)
-	for _, warning := range id.warnings() {
-		n.s.o.Logger.Warn(warning, driver.LogBackend, "redis", driver.LogAddress, n.addr)
+	for _, warning := range id.warnings() { // Describe has them, too; a command line does not repeat them at each call
+		n.s.o.Logger.Info(warning, driver.LogBackend, "redis", driver.LogAddress, n.addr)
 	}
 }
 
@@ -151,7 +163,7 @@ func (s *Store) Describe() []driver.Server {
 			}
 		}
 		if refused := n.refused.Load(); refused != nil {
-			d.Refused = *refused
+			d.Refused = string(*refused)
 		}
 		servers = append(servers, d)
 	}

@@ -80,7 +80,20 @@ func gated(t *testing.T, server *testenv.Redis) (*Store, *gate) {
 		t.Fatal(err)
 	}
 	g := &gate{}
-	s.topology.route(0).client.AddHook(g)
+	n := s.topology.route(0)
+	n.client.AddHook(g)
+	var all []*link // that may be needed at once
+	for range 2 * maxFlying {
+		l := n.links.take()
+		l.client.AddHook(g)
+		if err := l.client.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	for _, l := range all {
+		n.links.give(l)
+	}
 	return s, g
 }
 

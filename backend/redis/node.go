@@ -29,7 +29,10 @@ type node struct {
 	// told is what the server last said of itself to a new connection, and
 	// refused why the last new connection was not used, if it was not.
 	told    atomic.Pointer[identity]
-	refused atomic.Pointer[string]
+	refused atomic.Pointer[refusedError]
+	// missed counts the layouts since the last one that the node was in; the
+	// topology's lock guards it.
+	missed int
 	// gone ends when the node has no locks any more, or the driver is closed.
 	gone   context.Context
 	retire context.CancelFunc
@@ -46,6 +49,7 @@ func (s *Store) newNode(addr string) *node {
 		size = poolSize
 	}
 	n.client = n.connect(size, func(*identity) {})
+	n.addr = n.client.Options().Addr // the SDK knows what an empty one means
 	return n
 }
 

@@ -53,8 +53,8 @@ func stampedTTL(stamp string) (longest time.Duration, ok bool) {
 // otherTTL says that the store has another longest TTL.
 func (s *Store) otherTTL(stamp string) error {
 	if longest, ok := stampedTTL(stamp); ok && longest != s.o.MaxTTL {
-		return fmt.Errorf("%w: max_ttl is %v here and %v in the store, of which it is a constant: give the store's, or use another prefix",
-			driver.ErrInvalid, s.o.MaxTTL, longest)
+		return fmt.Errorf("%w: %w", driver.ErrInvalid, refusedError(fmt.Sprintf(
+			"max_ttl is %v here and %v in the store, of which it is a constant: give the store's, or use another prefix", s.o.MaxTTL, longest)))
 	}
 	return nil
 }

@@ -177,6 +177,23 @@ func TestSlots(t *testing.T) {
 	}
 }
 
+func TestRedirections(t *testing.T) {
+	for text, want := range map[string]string{
+		"MOVED 3999 10.0.0.1:6381": "3999 10.0.0.1 6381", "ASK 0 db-1.example:1": "0 db-1.example 1", "MOVED 16383 ::1:7000": "16383 ::1 7000",
+		"MOVED 1 [::1]:7000": "1 ::1 7000", "MOVED 7 :6381": "7  6381", "MOVED 7 ?:6381": "7  6381",
+	} {
+		slot, host, port, ok := redirection(text)
+		if got := fmt.Sprint(slot, " ", host, " ", port); !ok || got != want {
+			t.Errorf("%q is read as %q, %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{"MOVED", "MOVED 1", "MOVED x h:1", "MOVED -1 h:1", "MOVED 16384 h:1", "MOVED 1 h", "MOVED 1 h:", "MOVED 1 h:1 more"} {
+		if slot, host, port, ok := redirection(text); ok {
+			t.Errorf("%q is read as %d, %s, %s", text, slot, host, port)
+		}
+	}
+}
+
 func TestClusterServesEveryShard(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartCluster(t, 0, testenv.RedisOptions{})

@@ -5,28 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-const (
-	// maxRedirects bounds how often a call is sent to another server: a Cluster
-	// that moves a slot redirects twice.
-	maxRedirects = 5
-	// tryAgain is the longest first pause after a server said that it has some
-	// of a call's keys only.
-	tryAgain = 10 * time.Millisecond
-	// calm is the least time between two looks at who serves what.
-	calm = 50 * time.Millisecond
-)
+// calm is the least time between two looks at who serves what, and up to the
+// same again, so that a fleet does not look at once.
+const calm = 200 * time.Millisecond
 
 // layout is who serves what: one address for everything, or the one of each slot,
 // which is empty where nobody does.
@@ -70,7 +59,7 @@ func (t *topology) start(every time.Duration) {
 	t.loop.Go(func() {
 		for {
 			_ = t.refresh(t.s.stopped) // the calls report it
-			look, pause := time.NewTimer(every), time.NewTimer(calm)
+			look, pause := time.NewTimer(every), time.NewTimer(calm+rand.N(calm))
 			select {
 			case <-pause.C:
 			case <-t.s.stopped.Done():
@@ -186,7 +175,8 @@ func (t *topology) kick() {
 }
 
 // apply makes a layout the current one, and retires the servers that have none
-// of it.
+// of it: a primary that another one follows at once, one of a Cluster when it
+// had none before either, since a new one is asked before it has its first slot.
 func (t *topology) apply(l layout) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -204,9 +194,13 @@ func (t *topology) apply(l layout) {
 	}
 	t.table.Store(next)
 	for addr, n := range t.nodes {
-		if !slices.Contains(next.all, n) {
+		if slices.Contains(next.all, n) {
+			n.missed = 0
+			continue
+		}
+		if n.missed++; len(l) == 1 || n.missed > 1 {
 			delete(t.nodes, addr)
-			go func() { _ = n.close() }()
+			t.loop.Go(func() { _ = n.close() }) // what it fails with ends it, too
 		}
 	}
 }
@@ -217,93 +211,6 @@ func (t *topology) node(addr string) *node {
 	if n == nil {
 		n = t.s.newNode(addr)
 		t.nodes[addr] = n
-	}
-	return n
-}
-
-// redirect sends a call elsewhere if the error proves that it was not done here,
-// and that another server would do it.
-func (t *topology) redirect(from *node, c *call, err error) bool {
-	if t.learn == nil || t.s.closed.Load() {
-		return false
-	}
-	text := err.Error()
-	var reply redis.Error
-	isReply := errors.As(err, &reply)
-	var moved, ask, again bool
-	switch {
-	case errors.Is(err, redis.ErrClosed): // the server was retired before the send
-	case isReply && strings.HasPrefix(text, "MOVED "):
-		moved = true
-	case isReply && strings.HasPrefix(text, "ASK "):
-		ask = true
-	case isReply && strings.HasPrefix(text, "TRYAGAIN"):
-		again = true
-	default:
-		t.kick()
-		return false
-	}
-	if c.redirects == 0 {
-		c.began = c.sent
-	}
-	c.redirects++
-	if again {
-		// The keys are on their way from one server to another.
-		c.asking = false
-		if t.s.o.Clock.Now().Sub(c.began) > t.s.o.Timeout {
-			return false
-		}
-		pause := rand.N(tryAgain << min(c.redirects, 3))
-		time.AfterFunc(pause, func() { t.s.submit(c, false) })
-		return true
-	}
-	if c.redirects > maxRedirects && t.s.o.Clock.Now().Sub(c.began) > t.s.o.Timeout/4 {
-		return false
-	}
-	c.asking = false
-	if !moved && !ask {
-		t.s.submit(c, false)
-		return true
-	}
-	n := t.named(from, text, moved)
-	if n == nil {
-		return false
-	}
-	c.asking = ask
-	n.lane(c).submit(c, false)
-	return true
-}
-
-// named is the server that a redirection, "MOVED 3999 host:port", names. One that
-// moved has the slot from now on.
-func (t *topology) named(from *node, text string, moved bool) *node {
-	var slot int
-	var addr string
-	if _, err := fmt.Sscanf(text[strings.IndexByte(text, ' ')+1:], "%d %s", &slot, &addr); err != nil {
-		return nil
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil
-	}
-	if host == "" || host == "?" { // a server that does not know its own name
-		host = from.host()
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	old := t.table.Load()
-	if t.ended || slot < 0 || slot >= len(old.slots) && len(old.slots) > 1 {
-		return nil
-	}
-	n := t.node(net.JoinHostPort(host, port))
-	if moved && len(old.slots) > 1 && old.slots[slot] != n {
-		next := &table{slots: slices.Clone(old.slots), all: old.all}
-		next.slots[slot] = n
-		if !slices.Contains(next.all, n) {
-			next.all = append(slices.Clone(next.all), n)
-		}
-		t.table.Store(next)
-		t.kick()
 	}
 	return n
 }

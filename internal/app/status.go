@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -22,9 +24,28 @@ func (d *daemon) status(context.Context) *lockpb.Status {
 	if !b.Serving {
 		b.Reason = "the backend does not answer"
 	}
+	b.Servers = d.servers()
 	return &lockpb.Status{
 		Build:    &lockpb.Build{Version: d.o.Build.Version, Revision: d.o.Build.Revision, GoVersion: d.o.Build.GoVersion},
 		Backends: []*lockpb.Backend{b}, LeasesHeld: uint64(d.keeper.Held()), Waiters: uint64(d.store.Waiting()), //nolint:gosec // counts
 		Draining: d.draining.Load(),
 	}
+}
+
+// servers are those of the store, without their addresses.
+func (d *daemon) servers() (servers []*lockpb.Server) {
+	describer, ok := driver.As[driver.Describer](d.breaker)
+	if !ok {
+		return nil
+	}
+	for _, s := range describer.Describe() {
+		if s.CheckedAt.IsZero() {
+			continue
+		}
+		servers = append(servers, &lockpb.Server{
+			Role: s.Role, Version: s.Version, RunId: s.RunID, Persistence: s.Persistence, EvictionPolicy: s.EvictionPolicy,
+			Warnings: s.Warnings, Refused: s.Refused, CheckedAt: timestamppb.New(s.CheckedAt),
+		})
+	}
+	return servers
 }

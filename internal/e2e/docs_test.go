@@ -50,7 +50,7 @@ func snippets(t *testing.T, file string) []snippet {
 
 // Every shell block of the documents runs, as it stands, against a real daemon.
 func TestSnippetsOfTheDocumentsRun(t *testing.T) {
-	for _, file := range []string{"README.md", "docs/api.md", "docs/cli.md", "docs/guarantees.md", "docs/metrics.md", "docs/access.md", "docs/host.md", "CONTRIBUTING.md", "SECURITY.md", "conformance/README.md"} {
+	for _, file := range []string{"README.md", "docs/api.md", "docs/cli.md", "docs/guarantees.md", "docs/metrics.md", "docs/access.md", "docs/host.md", "docs/redis.md", "CONTRIBUTING.md", "SECURITY.md", "conformance/README.md"} {
 		if _, err := os.Stat(filepath.Join(root, file)); err != nil && strings.HasPrefix(file, "conformance") {
 			continue // the suite documents itself in its package
 		}

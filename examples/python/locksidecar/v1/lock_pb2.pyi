@@ -373,20 +373,42 @@ class Build(_message.Message):
     def __init__(self, version: _Optional[str] = ..., revision: _Optional[str] = ..., go_version: _Optional[str] = ...) -> None: ...
 
 class Backend(_message.Message):
-    __slots__ = ("name", "driver", "serving", "reason", "breaker", "capabilities")
+    __slots__ = ("name", "driver", "serving", "reason", "breaker", "capabilities", "servers")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     SERVING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     driver: str
     serving: bool
     reason: str
     breaker: str
     capabilities: Capabilities
-    def __init__(self, name: _Optional[str] = ..., driver: _Optional[str] = ..., serving: bool = ..., reason: _Optional[str] = ..., breaker: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ...) -> None: ...
+    servers: _containers.RepeatedCompositeFieldContainer[Server]
+    def __init__(self, name: _Optional[str] = ..., driver: _Optional[str] = ..., serving: bool = ..., reason: _Optional[str] = ..., breaker: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., servers: _Optional[_Iterable[_Union[Server, _Mapping]]] = ...) -> None: ...
+
+class Server(_message.Message):
+    __slots__ = ("role", "version", "run_id", "persistence", "eviction_policy", "warnings", "refused", "checked_at")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PERSISTENCE_FIELD_NUMBER: _ClassVar[int]
+    EVICTION_POLICY_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_AT_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    version: str
+    run_id: str
+    persistence: str
+    eviction_policy: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    refused: str
+    checked_at: _timestamp_pb2.Timestamp
+    def __init__(self, role: _Optional[str] = ..., version: _Optional[str] = ..., run_id: _Optional[str] = ..., persistence: _Optional[str] = ..., eviction_policy: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., refused: _Optional[str] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Capabilities(_message.Message):
     __slots__ = ("min_ttl", "max_ttl", "lateness", "poll", "shared", "max_waiters", "watch", "expiry_at_once", "clock", "durability", "retention", "expiry_events")

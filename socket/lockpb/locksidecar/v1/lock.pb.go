@@ -2110,8 +2110,11 @@ type Backend struct {
 	// Why not, in words without addresses or secrets.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// closed, half-open or open; of acquires.
-	Breaker       string        `protobuf:"bytes,5,opt,name=breaker,proto3" json:"breaker,omitempty"`
-	Capabilities  *Capabilities `protobuf:"bytes,6,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Breaker      string        `protobuf:"bytes,5,opt,name=breaker,proto3" json:"breaker,omitempty"`
+	Capabilities *Capabilities `protobuf:"bytes,6,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// What the servers of the store last said of themselves to a new connection.
+	// Empty where the driver knows of none, or none was met yet.
+	Servers       []*Server `protobuf:"bytes,7,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2188,6 +2191,123 @@ func (x *Backend) GetCapabilities() *Capabilities {
 	return nil
 }
 
+func (x *Backend) GetServers() []*Server {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+// Server is one server of a store. It has no address: whoever may ask for the
+// status may be an application.
+type Server struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its role in the store, such as primary.
+	Role string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	// The program and its version.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Another after each start of the server.
+	RunId string `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// What it keeps on disk.
+	Persistence string `protobuf:"bytes,4,opt,name=persistence,proto3" json:"persistence,omitempty"`
+	// What it does when its memory is full.
+	EvictionPolicy string `protobuf:"bytes,5,opt,name=eviction_policy,json=evictionPolicy,proto3" json:"eviction_policy,omitempty"`
+	// What an operator should know of it.
+	Warnings []string `protobuf:"bytes,6,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Why it is not used, although it answers; empty if it is.
+	Refused string `protobuf:"bytes,7,opt,name=refused,proto3" json:"refused,omitempty"`
+	// When it said all this.
+	CheckedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=checked_at,json=checkedAt,proto3" json:"checked_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Server) Reset() {
+	*x = Server{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Server) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Server) ProtoMessage() {}
+
+func (x *Server) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Server.ProtoReflect.Descriptor instead.
+func (*Server) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Server) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Server) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Server) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Server) GetPersistence() string {
+	if x != nil {
+		return x.Persistence
+	}
+	return ""
+}
+
+func (x *Server) GetEvictionPolicy() string {
+	if x != nil {
+		return x.EvictionPolicy
+	}
+	return ""
+}
+
+func (x *Server) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *Server) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *Server) GetCheckedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CheckedAt
+	}
+	return nil
+}
+
 type Capabilities struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	MinTtl       *durationpb.Duration   `protobuf:"bytes,1,opt,name=min_ttl,json=minTtl,proto3" json:"min_ttl,omitempty"`
@@ -2210,7 +2330,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2342,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2355,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Capabilities) GetMinTtl() *durationpb.Duration {
@@ -2501,14 +2621,25 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\x12\x1d\n" +
 	"\n" +
-	"go_version\x18\x03 \x01(\tR\tgoVersion\"\xc3\x01\n" +
+	"go_version\x18\x03 \x01(\tR\tgoVersion\"\xf5\x01\n" +
 	"\aBackend\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x18\n" +
 	"\aserving\x18\x03 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
 	"\abreaker\x18\x05 \x01(\tR\abreaker\x12@\n" +
-	"\fcapabilities\x18\x06 \x01(\v2\x1c.locksidecar.v1.CapabilitiesR\fcapabilities\"\xe5\x03\n" +
+	"\fcapabilities\x18\x06 \x01(\v2\x1c.locksidecar.v1.CapabilitiesR\fcapabilities\x120\n" +
+	"\aservers\x18\a \x03(\v2\x16.locksidecar.v1.ServerR\aservers\"\x89\x02\n" +
+	"\x06Server\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
+	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12 \n" +
+	"\vpersistence\x18\x04 \x01(\tR\vpersistence\x12'\n" +
+	"\x0feviction_policy\x18\x05 \x01(\tR\x0eevictionPolicy\x12\x1a\n" +
+	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x12\x18\n" +
+	"\arefused\x18\a \x01(\tR\arefused\x129\n" +
+	"\n" +
+	"checked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcheckedAt\"\xe5\x03\n" +
 	"\fCapabilities\x122\n" +
 	"\amin_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06minTtl\x122\n" +
 	"\amax_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxTtl\x125\n" +
@@ -2550,7 +2681,7 @@ func file_locksidecar_v1_lock_proto_rawDescGZIP() []byte {
 	return file_locksidecar_v1_lock_proto_rawDescData
 }
 
-var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*AcquireRequest)(nil),        // 0: locksidecar.v1.AcquireRequest
 	(*Lease)(nil),                 // 1: locksidecar.v1.Lease
@@ -2578,35 +2709,36 @@ var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*Status)(nil),                // 23: locksidecar.v1.Status
 	(*Build)(nil),                 // 24: locksidecar.v1.Build
 	(*Backend)(nil),               // 25: locksidecar.v1.Backend
-	(*Capabilities)(nil),          // 26: locksidecar.v1.Capabilities
-	nil,                           // 27: locksidecar.v1.AcquireRequest.MetadataEntry
-	nil,                           // 28: locksidecar.v1.Lease.MetadataEntry
-	nil,                           // 29: locksidecar.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 32: google.protobuf.Any
+	(*Server)(nil),                // 26: locksidecar.v1.Server
+	(*Capabilities)(nil),          // 27: locksidecar.v1.Capabilities
+	nil,                           // 28: locksidecar.v1.AcquireRequest.MetadataEntry
+	nil,                           // 29: locksidecar.v1.Lease.MetadataEntry
+	nil,                           // 30: locksidecar.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 33: google.protobuf.Any
 }
 var file_locksidecar_v1_lock_proto_depIdxs = []int32{
-	30, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	30, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	27, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
-	30, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	30, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	30, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
-	31, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
-	28, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
-	30, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	28, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
+	31, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	31, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	31, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
+	32, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	29, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
+	31, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 9: locksidecar.v1.Lock.holders:type_name -> locksidecar.v1.Holder
 	8,  // 10: locksidecar.v1.Lock.waiters:type_name -> locksidecar.v1.Waiter
-	30, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
-	30, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	31, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
-	29, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
+	31, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
+	31, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	32, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
+	30, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
 	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
 	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
 	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	30, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	30, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	31, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
 	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
 	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
 	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
@@ -2614,42 +2746,44 @@ var file_locksidecar_v1_lock_proto_depIdxs = []int32{
 	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
 	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
 	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	32, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	30, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	33, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	31, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
 	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
 	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	31, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	32, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
 	24, // 32: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
 	25, // 33: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	26, // 34: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	30, // 35: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	30, // 36: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	30, // 37: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	30, // 38: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	30, // 39: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 40: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 41: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 42: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 43: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 44: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 45: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 46: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 47: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
-	22, // 48: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 49: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 50: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 51: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 52: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 53: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 54: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 55: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 56: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
-	23, // 57: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	49, // [49:58] is the sub-list for method output_type
-	40, // [40:49] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	27, // 34: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	26, // 35: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
+	32, // 36: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
+	31, // 37: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	31, // 38: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	31, // 39: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	31, // 40: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	31, // 41: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 42: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 43: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 44: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 45: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 46: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 47: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 48: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 49: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	22, // 50: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 51: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 52: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 53: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 54: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 55: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 56: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 57: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 58: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	23, // 59: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	51, // [51:60] is the sub-list for method output_type
+	42, // [42:51] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }
@@ -2677,7 +2811,7 @@ func file_locksidecar_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_locksidecar_v1_lock_proto_rawDesc), len(file_locksidecar_v1_lock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

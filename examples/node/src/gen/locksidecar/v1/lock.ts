@@ -428,7 +428,37 @@ export interface Backend {
   reason: string;
   /** closed, half-open or open; of acquires. */
   breaker: string;
-  capabilities: Capabilities | undefined;
+  capabilities:
+    | Capabilities
+    | undefined;
+  /**
+   * What the servers of the store last said of themselves to a new connection.
+   * Empty where the driver knows of none, or none was met yet.
+   */
+  servers: Server[];
+}
+
+/**
+ * Server is one server of a store. It has no address: whoever may ask for the
+ * status may be an application.
+ */
+export interface Server {
+  /** Its role in the store, such as primary. */
+  role: string;
+  /** The program and its version. */
+  version: string;
+  /** Another after each start of the server. */
+  run_id: string;
+  /** What it keeps on disk. */
+  persistence: string;
+  /** What it does when its memory is full. */
+  eviction_policy: string;
+  /** What an operator should know of it. */
+  warnings: string[];
+  /** Why it is not used, although it answers; empty if it is. */
+  refused: string;
+  /** When it said all this. */
+  checked_at: Timestamp | undefined;
 }
 
 export interface Capabilities {
@@ -3123,7 +3153,7 @@ export const Build: MessageFns<Build> = {
 };
 
 function createBaseBackend(): Backend {
-  return { name: "", driver: "", serving: false, reason: "", breaker: "", capabilities: undefined };
+  return { name: "", driver: "", serving: false, reason: "", breaker: "", capabilities: undefined, servers: [] };
 }
 
 export const Backend: MessageFns<Backend> = {
@@ -3145,6 +3175,9 @@ export const Backend: MessageFns<Backend> = {
     }
     if (message.capabilities !== undefined) {
       Capabilities.encode(message.capabilities, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.servers) {
+      Server.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -3204,6 +3237,14 @@ export const Backend: MessageFns<Backend> = {
           message.capabilities = Capabilities.decode(reader, reader.uint32());
           continue;
         }
+        case 7: {
+          if (tag !== 58) {
+            break;
+          }
+
+          message.servers.push(Server.decode(reader, reader.uint32()));
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3225,6 +3266,148 @@ export const Backend: MessageFns<Backend> = {
     message.breaker = object.breaker ?? "";
     message.capabilities = (object.capabilities !== undefined && object.capabilities !== null)
       ? Capabilities.fromPartial(object.capabilities)
+      : undefined;
+    message.servers = object.servers?.map((e) => Server.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseServer(): Server {
+  return {
+    role: "",
+    version: "",
+    run_id: "",
+    persistence: "",
+    eviction_policy: "",
+    warnings: [],
+    refused: "",
+    checked_at: undefined,
+  };
+}
+
+export const Server: MessageFns<Server> = {
+  encode(message: Server, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.role !== "") {
+      writer.uint32(10).string(message.role);
+    }
+    if (message.version !== "") {
+      writer.uint32(18).string(message.version);
+    }
+    if (message.run_id !== "") {
+      writer.uint32(26).string(message.run_id);
+    }
+    if (message.persistence !== "") {
+      writer.uint32(34).string(message.persistence);
+    }
+    if (message.eviction_policy !== "") {
+      writer.uint32(42).string(message.eviction_policy);
+    }
+    for (const v of message.warnings) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.refused !== "") {
+      writer.uint32(58).string(message.refused);
+    }
+    if (message.checked_at !== undefined) {
+      Timestamp.encode(message.checked_at, writer.uint32(66).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Server {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseServer();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.role = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.version = reader.string();
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.run_id = reader.string();
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.persistence = reader.string();
+          continue;
+        }
+        case 5: {
+          if (tag !== 42) {
+            break;
+          }
+
+          message.eviction_policy = reader.string();
+          continue;
+        }
+        case 6: {
+          if (tag !== 50) {
+            break;
+          }
+
+          message.warnings.push(reader.string());
+          continue;
+        }
+        case 7: {
+          if (tag !== 58) {
+            break;
+          }
+
+          message.refused = reader.string();
+          continue;
+        }
+        case 8: {
+          if (tag !== 66) {
+            break;
+          }
+
+          message.checked_at = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<Server>, I>>(base?: I): Server {
+    return Server.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Server>, I>>(object: I): Server {
+    const message = createBaseServer();
+    message.role = object.role ?? "";
+    message.version = object.version ?? "";
+    message.run_id = object.run_id ?? "";
+    message.persistence = object.persistence ?? "";
+    message.eviction_policy = object.eviction_policy ?? "";
+    message.warnings = object.warnings?.map((e) => e) || [];
+    message.refused = object.refused ?? "";
+    message.checked_at = (object.checked_at !== undefined && object.checked_at !== null)
+      ? Timestamp.fromPartial(object.checked_at)
       : undefined;
     return message;
   },
