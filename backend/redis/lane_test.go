@@ -47,9 +47,15 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		if cmds[0].Name() != "evalsha" { // how a connection introduces itself
 			return next(ctx, cmds)
 		}
+		size := 0
+		for _, c := range cmds { // not what the pipeline takes along
+			if c.Name() == "evalsha" {
+				size++
+			}
+		}
 		g.mu.Lock()
-		g.sizes = append(g.sizes, len(cmds))
-		g.largest = max(g.largest, len(cmds))
+		g.sizes = append(g.sizes, size)
+		g.largest = max(g.largest, size)
 		shut, held := g.shut, g.held
 		g.mu.Unlock()
 		if shut != nil {

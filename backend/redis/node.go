@@ -48,18 +48,18 @@ func (s *Store) newNode(addr string) *node {
 	if size == 0 {
 		size = poolSize
 	}
-	n.client = n.connect(size, func(*identity) {})
+	n.client = n.connect(func(o *redis.Options) { o.PoolSize = size }, func(*identity) {})
 	n.addr = n.client.Options().Addr // the SDK knows what an empty one means
 	return n
 }
 
-// connect returns a client of the node with at most so many connections. met is
-// told whom each new one has met.
-func (n *node) connect(size int, met func(*identity)) *redis.Client {
+// connect returns a client of the node. met is told whom each new connection has
+// met.
+func (n *node) connect(sized func(*redis.Options), met func(*identity)) *redis.Client {
 	o := n.s.o.Client
 	o.Addr = n.addr
 	n.s.o.bare(&o)
-	o.PoolSize = size
+	sized(&o)
 	further := o.OnConnect
 	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
 		id, err := n.introduce(ctx, cn)

@@ -59,7 +59,7 @@ func (ls *links) take() *link {
 		return l
 	}
 	l := &link{node: ls.node}
-	l.client = ls.node.connect(1, func(id *identity) { l.read(id.replID, id.readAt) })
+	l.client = ls.node.connect(one, func(id *identity) { l.read(id.replID, id.readAt) })
 	if ls.closed {
 		_ = l.client.Close() // its calls say so
 	} else {
@@ -67,6 +67,9 @@ func (ls *links) take() *link {
 	}
 	return l
 }
+
+// one makes a client one of one connection, for pipelines too.
+func one(o *redis.Options) { o.PoolSize, o.PipelinePoolSize = 1, -1 }
 
 func (ls *links) give(l *link) {
 	ls.mu.Lock()
@@ -113,15 +116,12 @@ func (n *node) link(batch []*call) (*link, []*call) {
 		return nil, batch
 	}
 	l := n.links.take()
-	l.mu.Lock()
-	met := l.met
-	l.mu.Unlock()
-	if met {
+	if l.hasMet() {
 		return l, batch
 	}
 	sent := n.s.o.Clock.Now()
 	err := l.client.Ping(context.Background()).Err() // bounded by the client's timeouts
-	if err == nil {
+	if l.hasMet() {
 		return l, batch
 	}
 	n.links.give(l)
@@ -133,6 +133,12 @@ func (n *node) link(batch []*call) (*link, []*call) {
 		}
 	}
 	return nil, nil
+}
+
+func (l *link) hasMet() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.met
 }
 
 // fill gives the calls the start that a stamp must have.

@@ -443,7 +443,7 @@ func TestKeysOfALockShareASlotAndIdsNeverMeet(t *testing.T) {
 		slots := make(map[any]bool)
 		made := 0
 		for _, key := range server.Must(t, "KEYS", "*").([]any) {
-			if !slices.Contains(before, key) {
+			if name := key.(string); !slices.Contains(before, key) && !strings.HasSuffix(name, "}:z") && name != "pre:fix:store" {
 				slots[cluster.Must(t, "CLUSTER", "KEYSLOT", key)] = true
 				made++
 			}

@@ -26,7 +26,7 @@ func eventually(t *testing.T, s *Store, r *driver.AcquireRequest) *driver.Lease 
 			return res.Lease
 		case err == nil:
 			t.Fatalf("%s was queued", r.LockID)
-		case !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrIndeterminate):
+		case !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrIndeterminate) && !errors.Is(err, driver.ErrQuarantined):
 			t.Fatalf("acquire of %s: %v", r.LockID, err)
 		case time.Now().After(end):
 			t.Fatalf("acquire of %s fails for ever: %v", r.LockID, err)
@@ -56,6 +56,7 @@ func underLoad(t *testing.T, s *Store, workers int) *load {
 				switch {
 				case err == nil:
 					l.cycles.Add(1)
+				case errors.Is(err, driver.ErrQuarantined): // a server that was promoted, or got a slot
 				case errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrIndeterminate), errors.Is(err, driver.ErrHeld), errors.Is(err, driver.ErrLost):
 					l.failed.Add(1) // an acquire whose reply was lost holds its lock for a while
 				default:
@@ -84,7 +85,7 @@ func (l *load) further(t *testing.T, n int64) {
 func TestSentinelFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartSentinel(t, testenv.RedisOptions{})
-	s := openURL(t, env.URL()+"?timeout=1s")
+	s := openURL(t, env.URL()+"?timeout=1s&max_ttl=1s")
 	hints := watched(t, s)
 	wantHint(t, hints, driver.Hint{Kind: driver.HintResync})
 	held := request("held", "r")
@@ -114,7 +115,7 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 func TestAStoppedPrimaryIsLeft(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartSentinel(t, testenv.RedisOptions{})
-	s := openURL(t, env.URL()+"?timeout=1s")
+	s := openURL(t, env.URL()+"?timeout=1s&max_ttl=1s")
 	granted(t, s, request("a", "r"))
 	old := env.PausePrimary(t)
 	next := env.WaitForFailover(t, old)
@@ -344,7 +345,7 @@ func TestClusterWhileASlotMoves(t *testing.T) {
 func TestClusterFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartCluster(t, 1, testenv.RedisOptions{})
-	s := openURL(t, env.URL()+"?timeout=1s")
+	s := openURL(t, env.URL()+"?timeout=1s&max_ttl=1s")
 	eventually(t, s, request("warm", "r"))
 	victim := env.Primaries(t)[0]
 	held := request(lockIn(t, s, victim, "held"), "r")

@@ -68,6 +68,9 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.initialised(ctx); err != nil {
+		return nil, err
+	}
 	w := &s.sweeping
 	w.mu.Lock()
 	defer w.mu.Unlock()
