@@ -86,21 +86,28 @@ func (l *lane) submit(c *call, inline bool) {
 		return
 	}
 	l.flying++
-	batch := l.take()
-	l.mu.Unlock()
-	if inline {
-		l.run(batch)
-		// Others may have come meanwhile; the caller does not work for them.
-		if batch = l.next(); batch != nil {
-			go l.fly(batch)
-		}
+	if !inline {
+		l.mu.Unlock()
+		// The pipeline takes what has come by the time it is written: a burst
+		// of calls is one.
+		go l.fly(nil)
 		return
 	}
-	go l.fly(batch)
+	batch := l.take()
+	l.mu.Unlock()
+	l.run(batch)
+	// Others may have come meanwhile; the caller does not work for them.
+	if batch = l.next(); batch != nil {
+		go l.fly(batch)
+	}
 }
 
-// fly writes pipelines until nothing is pending.
+// fly writes pipelines until nothing is pending; batch is the first, if it has
+// been taken.
 func (l *lane) fly(batch []*call) {
+	if batch == nil {
+		batch = l.next()
+	}
 	for ; batch != nil; batch = l.next() {
 		l.run(batch)
 	}
