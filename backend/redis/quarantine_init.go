@@ -25,10 +25,37 @@ const (
 type fresh struct {
 	done atomic.Bool
 	mu   sync.Mutex
+	// begun: no shard had a stamp when this driver began to stamp them.
+	begun atomic.Bool
+	// meeting is the first contact in the background; start guards its start.
+	start   sync.Mutex
+	met     bool
+	meeting sync.WaitGroup
 }
 
 // settled says that there is nothing to do before a grant.
 func (f *fresh) settled(s *Store) bool { return !s.o.New || f.done.Load() }
+
+// meet initialises a store that is said to be new in the background, so that this
+// is not left to the first acquire, which may come long after.
+func (s *Store) meet() {
+	if s.fresh.settled(s) {
+		return
+	}
+	s.fresh.start.Lock()
+	defer s.fresh.start.Unlock()
+	if !s.fresh.met && !s.closed.Load() {
+		s.fresh.met = true
+		s.fresh.meeting.Go(func() { _ = s.initialised(s.stopped) }) // the calls try again, and report it
+	}
+}
+
+// end waits for the first contact after the driver was closed.
+func (f *fresh) end() {
+	f.start.Lock()
+	defer f.start.Unlock()
+	f.meeting.Wait()
+}
 
 // initialised initialises a store that is said to be new, once in a driver's
 // life: what is lost later was not new.
@@ -41,7 +68,7 @@ func (s *Store) initialised(ctx context.Context) error {
 	if s.fresh.done.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, initFor)
 	defer cancel()
 	if _, err := s.initialise(ctx); err != nil {
 		if errors.Is(err, driver.ErrClosed) || errors.Is(err, driver.ErrInvalid) {
@@ -104,15 +131,18 @@ func (s *Store) initialise(ctx context.Context) (done bool, err error) {
 	if err != nil || !first {
 		return false, err
 	}
-	stamps, err := s.stamps(ctx)
-	if err != nil {
-		return false, err
-	}
-	for _, stamp := range stamps {
-		if stamp != "" {
-			_, err := s.mark(ctx, initDone)
+	if !s.fresh.begun.Load() { // else it goes on where it was interrupted
+		stamps, err := s.stamps(ctx)
+		if err != nil {
 			return false, err
 		}
+		for _, stamp := range stamps {
+			if stamp != "" {
+				_, err := s.mark(ctx, initDone)
+				return false, err
+			}
+		}
+		s.fresh.begun.Store(true)
 	}
 	err = s.eachShard(func(shard int, failed *error) *call {
 		return s.stamp(ctx, shard, 0, true, func(_ bool, stamp string, _ int64, err error) {
@@ -144,6 +174,9 @@ func (s *Store) claim(ctx context.Context) (first bool, err error) {
 		was, err := s.mark(ctx, "", "get")
 		if err != nil || was == initDone {
 			return false, err
+		}
+		if was == s.inbox {
+			return true, nil
 		}
 		if was == "" {
 			if was, err = s.mark(ctx, s.inbox, "nx", "px", initFor.Milliseconds()); err != nil || was == "OK" {

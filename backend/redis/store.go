@@ -148,9 +148,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
-	if err := s.initialised(ctx); err != nil {
-		return err
-	}
+	s.meet()
 	if len(s.topology.all()) == 0 {
 		if err := s.topology.refresh(ctx); err != nil {
 			return s.outcome(unsentError{err})
@@ -188,6 +186,7 @@ func (s *Store) Close() error {
 	}
 	s.stop()
 	err := s.topology.close()
+	s.fresh.end()
 	if s.sentinels != nil {
 		err = errors.Join(err, s.sentinels.close())
 	}
