@@ -35,6 +35,7 @@ type link struct {
 	met    bool
 	replID string
 	at     driver.Instant
+	change int
 	used   string
 }
 
@@ -45,6 +46,9 @@ type links struct {
 	idle   []*link
 	all    []*link
 	last   string
+	// change counts how often one link read what another one had not: the others
+	// then read anew.
+	change int
 	closed bool
 }
 
@@ -97,12 +101,17 @@ func (ls *links) lastReplID() string {
 }
 
 func (l *link) read(replID string, at driver.Instant) {
+	ls := &l.node.links
+	ls.mu.Lock()
+	if ls.last != replID {
+		ls.last = replID
+		ls.change++
+	}
+	change := ls.change
+	ls.mu.Unlock()
 	l.mu.Lock()
-	l.met, l.replID, l.at = true, replID, at
-	l.mu.Unlock()
-	l.node.links.mu.Lock()
-	l.node.links.last = replID
-	l.node.links.mu.Unlock()
+	defer l.mu.Unlock()
+	l.met, l.replID, l.at, l.change = true, replID, at, change
 }
 
 // link returns a connected link if one of the calls needs it, and the calls that
@@ -187,9 +196,17 @@ func (l *link) prove(ctx context.Context, pipe redis.Pipeliner) func() error {
 	}
 }
 
+// age is how old the reading is; another link's that differs makes it old.
 func (l *link) age(now driver.Instant) time.Duration {
+	ls := &l.node.links
+	ls.mu.Lock()
+	change := ls.change
+	ls.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.change != change {
+		return readMost + readEvery
+	}
 	return now.Sub(l.at)
 }
 

@@ -191,6 +191,9 @@ func (d *daemon) probe(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, driver.ErrInvalid) { // no daemon of these options can serve the store
+			return fmt.Errorf("backend %q: %w", d.store.Name(), err)
+		}
 		if was := d.ready.Swap(err == nil); was != (err == nil) || first && err != nil {
 			d.tellReady(err)
 		}

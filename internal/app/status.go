@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -23,6 +25,11 @@ func (d *daemon) status(context.Context) *lockpb.Status {
 	}
 	if !b.Serving {
 		b.Reason = "the backend does not answer"
+	}
+	if q, ok := driver.As[driver.Quarantiner](d.breaker); ok {
+		if reason, remaining := q.Quarantine(); remaining > 0 {
+			b.Reason = fmt.Sprintf("in quarantine for %v more: %s", remaining.Round(time.Second), reason)
+		}
 	}
 	b.Servers = d.servers()
 	return &lockpb.Status{
