@@ -68,6 +68,17 @@ type seal struct {
 	told bool
 	// stamping are the shards that are being stamped for acquires.
 	stamping map[int]bool
+	ended    bool
+	pending  sync.WaitGroup
+}
+
+// end waits for the stamps on their way, which the client's timeouts bound: a
+// command line that acquires once and leaves must begin the quarantine, too.
+func (q *seal) end() {
+	q.mu.Lock()
+	q.ended = true
+	q.mu.Unlock()
+	q.pending.Wait()
 }
 
 // quarantined is the error of a call that a script refused by the shard's stamp,
@@ -151,14 +162,16 @@ func (s *Store) stamp(ctx context.Context, shard int, pause time.Duration, onlyN
 func (s *Store) stampSoon(shard int) {
 	s.seal.mu.Lock()
 	defer s.seal.mu.Unlock()
-	if s.seal.stamping[shard] {
+	if s.seal.stamping[shard] || s.seal.ended {
 		return
 	}
 	if s.seal.stamping == nil {
 		s.seal.stamping = make(map[int]bool)
 	}
 	s.seal.stamping[shard] = true
+	s.seal.pending.Add(1)
 	c := s.stamp(s.stopped, shard, s.o.MaxTTL+margin, false, func(_ bool, _ string, _ int64, err error) {
+		defer s.seal.pending.Done()
 		s.seal.mu.Lock()
 		delete(s.seal.stamping, shard)
 		s.seal.mu.Unlock()

@@ -184,6 +184,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.seal.end()
 	s.stop()
 	err := s.topology.close()
 	s.fresh.end()

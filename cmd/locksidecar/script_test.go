@@ -49,6 +49,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_RUNTIME_DIR", dir)
 			e.Setenv("SOCK", filepath.Join(dir, "locksidecar", "api.sock"))
 			e.Setenv("REDIS", redis.URL())
+			e.Setenv("PLAIN", "redis://"+redis.Addr()+"?timeout=10s") // which does not say that it is new
+			e.Setenv("NAME", filepath.Base(dir))
 			// Each script has locks of its own in the one store.
 			e.Setenv("STORE", redis.URL("prefix="+filepath.Base(dir)))
 			return nil
@@ -92,7 +94,8 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 func documented(root *cobra.Command, f func(words string, c *cobra.Command)) {
 	for _, c := range root.Commands() {
 		if !c.Hidden && c.Name() != "help" {
-			f(strings.TrimPrefix(c.CommandPath(), root.Name()+" "), c)
+			_, words, _ := strings.Cut(c.CommandPath(), " ")
+			f(words, c)
 			documented(c, f)
 		}
 	}
