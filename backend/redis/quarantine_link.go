@@ -41,11 +41,11 @@ type link struct {
 
 // links are a node's, those that are idle last in first out.
 type links struct {
-	node   *node
-	mu     sync.Mutex
-	idle   []*link
-	all    []*link
-	last   string
+	node *node
+	mu   sync.Mutex
+	idle []*link
+	all  []*link
+	last string
 	// change counts how often one link read what another one had not: the others
 	// then read anew.
 	change int

@@ -53,7 +53,7 @@ func losses() []loss {
 		}},
 		{"failover that lost writes", 10 * time.Second, func(t *testing.T) (string, func(), func()) {
 			env := testenv.StartSentinel(t, testenv.RedisOptions{})
-			return env.URL() + "?new=1", func() { env.Primary(t).WaitReplicated(t, 2); env.StopReplication(t) }, func() {
+			return env.URL(), func() { env.Primary(t).WaitReplicated(t, 2); env.StopReplication(t) }, func() {
 				env.WaitForFailover(t, env.KillPrimary(t))
 			}
 		}},
@@ -160,9 +160,9 @@ func TestAStalePrimaryCountsForNothing(t *testing.T) {
 		p := testenv.StartProxy(t, addr)
 		proxies, addrs = append(proxies, p), append(addrs, p.Addr())
 	}
-	const parameters = "?timeout=1s&max_ttl=2s&new=1"
-	cutOff := openURL(t, "redis+sentinel://"+strings.Join(addrs, ",")+"/"+testenv.SentinelName+parameters)
-	other := openURL(t, env.URL()+parameters)
+	const parameters = "timeout=1s&max_ttl=2s"
+	cutOff := openURL(t, "redis+sentinel://"+strings.Join(addrs, ",")+"/"+testenv.SentinelName+"?"+parameters)
+	other := openURL(t, env.URL(parameters))
 	r := request("held", "r")
 	r.TTL = 2 * time.Second
 	lease := granted(t, cutOff, r)

@@ -174,7 +174,12 @@ func (r *Redis) URL(parameters ...string) string {
 }
 
 // SocketURL is the backend URL by the Unix socket.
-func (r *Redis) SocketURL() string { return "redis+unix://" + r.Socket() }
+func (r *Redis) SocketURL() string { return "redis+unix://" + r.Socket() + asNew(nil) }
+
+// asNew is the query of a store that is new.
+func asNew(parameters []string) string {
+	return "?" + strings.Join(append([]string{"new=1"}, parameters...), "&")
+}
 
 func (r *Redis) clientOptions() *redis.Options {
 	o := &redis.Options{
