@@ -151,6 +151,9 @@ func (s *Store) stamp(ctx context.Context, shard int, pause time.Duration, onlyN
 			pause.Microseconds(), flag(onlyNew), s.o.MaxTTL.Microseconds(),
 		},
 	}
+	if s.o.WaitReplicas > 0 { // it may stand first in a pipeline with others
+		c.key = s.shardPrefix(shard) + "replicated"
+	}
 	c.done = func(_ *call, reply []any, err error) {
 		r := fields(reply)
 		done(r.text(0) == "new", r.text(1), r.integer(2), err)
