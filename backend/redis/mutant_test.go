@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -25,7 +26,8 @@ const (
 	mutantVariable = "LOCKSIDECAR_TEST_MUTANT"
 	mutantFile     = "testdata/mutants.txt"
 	// mutantTime bounds a test on a mutant. One that hangs has caught nothing.
-	mutantTime = 30 * time.Second
+	mutantTime    = 30 * time.Second
+	mutantsAtOnce = 8
 )
 
 var (
@@ -84,6 +86,7 @@ func init() {
 	if i < 0 {
 		panic("no such mutant: " + name)
 	}
+	patience = 3 * time.Second // what comes at all comes at once
 	m := all[i]
 	text := *luaTexts[m.file]
 	changed := text[:m.at] + flipped[m.operator] + text[m.at+len(m.operator):]
@@ -133,34 +136,38 @@ func TestEveryComparisonOfTheScriptsMatters(t *testing.T) {
 		t.Fatalf("only %d comparisons were found", len(all))
 	}
 	found := make([]string, len(all))
-	t.Run("each", func(t *testing.T) {
-		for i, m := range all {
-			verdict, ok := verdicts[m.String()+"\t"+m.line]
-			found[i] = verdict
-			switch {
-			case !ok && *findMutants:
-				t.Run(m.String(), func(t *testing.T) {
-					t.Parallel()
-					for _, test := range catchers(t) {
-						if m.caught(t.Context(), test) {
-							found[i] = test
-							return
-						}
-					}
-					t.Errorf("no test catches it: %s", m.line)
-				})
-			case !ok:
-				t.Errorf("%s is not in %s, find its test by -mutants: %s", m, mutantFile, m.line)
-			case !strings.HasPrefix(verdict, "equivalent: "):
-				t.Run(m.String(), func(t *testing.T) {
-					t.Parallel()
-					if !m.caught(t.Context(), verdict) {
-						t.Errorf("%s does not catch it: %s", verdict, m.line)
-					}
-				})
-			}
+	var candidates []string
+	if *findMutants {
+		candidates = catchers(t)
+	}
+	var running sync.WaitGroup
+	slots := make(chan struct{}, mutantsAtOnce) // most of their time is waiting
+	for i, m := range all {
+		verdict, ok := verdicts[m.String()+"\t"+m.line]
+		found[i] = verdict
+		tests := []string{verdict}
+		switch {
+		case !ok && !*findMutants:
+			t.Errorf("%s is not in %s, find its test by -mutants: %s", m, mutantFile, m.line)
+			continue
+		case !ok:
+			tests = candidates
+		case strings.HasPrefix(verdict, "equivalent: "):
+			continue
 		}
-	})
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			for _, test := range tests {
+				if m.caught(t.Context(), test) {
+					found[i] = test
+					return
+				}
+			}
+			t.Errorf("%s is not caught by %s: %s", m, strings.Join(tests, ", "), m.line)
+		})
+	}
+	running.Wait()
 	if !*findMutants {
 		return
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds what a test waits for.
-const patience = 20 * time.Second
+var patience = 20 * time.Second
 
 // until waits for a condition of the server, which sends no event for it.
 func until(t testing.TB, what string, ok func() bool) {
