@@ -7,6 +7,7 @@ SHELL := /bin/bash
 TOOLS := build/tools
 PYTHON := examples/python/.venv
 NODE := examples/node
+FUZZTIME := 10s
 PROTO := socket/lockpb/locksidecar/v1/lock.proto
 
 help: ## list the targets
@@ -26,20 +27,23 @@ race: test ## the same: the tests always run with the race detector
 
 conformance: setup conformance-embedded conformance-redis ## certify the drivers, directly and through a socket
 
-conformance-embedded: ## certify the embedded driver
+conformance-embedded: system ## certify the embedded driver, directly, behind the breaker and through a socket
 	go run ./cmd/locksidecar conformance --backend embedded:
+	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; go run ./cmd/locksidecar conformance --backend "embedded://$$dir/locks.db"
+	go test -count=1 -run Embedded -v ./conformance
 
-conformance-redis: ## certify the Redis driver, on a server of its own
-	go test -count=1 -run 'TestRedis' -v ./conformance
+conformance-redis: system ## certify the Redis driver, on a server of its own, directly and through a socket
+	go test -count=1 -run Redis -v ./conformance
 
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run
 	go run ./internal/bench
 
 fuzz-short: ## fuzz each parser for a few seconds
-	go test -run '^$$' -fuzz FuzzValidLockID -fuzztime 10s ./backend
-	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s ./internal/policy
-	go test -run '^$$' -fuzz FuzzCursor -fuzztime 10s ./internal/events
-	go test -run '^$$' -fuzz FuzzEnd -fuzztime 10s ./backend/redis
+	@grep -rE --include='*_test.go' '^func Fuzz' backend breaker cmd conformance internal renew socket | \
+	  sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|./\1 \2|' | sort | while read -r package target; do \
+	    echo "$$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+	  done
 
 lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

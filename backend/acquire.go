@@ -21,7 +21,11 @@ type acquisition struct {
 	place   *place
 	// older is the place of an attempt at the same request that this one has
 	// superseded.
-	older  *place
+	older *place
+	// keys are those under which the store may have something of the request
+	// that this acquire has to undo: its own, and until the store has answered
+	// it, which brings it up to date, those of the attempts that it superseded.
+	keys   []driver.Key
 	start  time.Time
 	queued bool
 	// announced: the observer knows the place.
@@ -72,7 +76,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 	if err != nil {
 		return nil, fmt.Errorf("acquire %q: %w", req.LockID, err)
 	}
-	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, start: time.Now()}
+	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, keys: []driver.Key{a.Key}, start: time.Now()}
 	if a.Enqueue {
 		// Before the first attempt, so that no hint falls between the two.
 		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID)
@@ -83,6 +87,9 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 // end observes the outcome and wraps its error.
 func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 	if q.place != nil {
+		if errors.Is(err, errSuperseded) {
+			q.place.keys = q.keys
+		}
 		q.s.waiters.leave(q.req.LockID, q.attempt.RequestID, q.place)
 	}
 	if q.queued {
@@ -127,7 +134,7 @@ func (q *acquisition) decided(res *driver.AcquireResult, err error) bool {
 func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, error) {
 	left := q.ctx.Err()
 	if err == nil {
-		q.s.tell("", res.Evicted...)
+		q.answered(res)
 	}
 	switch {
 	case q.place.isSuperseded():
@@ -150,6 +157,12 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 		q.undo(ReasonFailed)
 	}
 	return nil, err
+}
+
+// answered notes a lease or a place, which is under this attempt's key now.
+func (q *acquisition) answered(res *driver.AcquireResult) {
+	q.keys = q.keys[len(q.keys)-1:]
+	q.s.tell("", res.Evicted...)
 }
 
 // sentUnknown keeps nothing of an error but that it was one of a store.
@@ -193,7 +206,7 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		}
 		pause := q.s.jitter(q.s.caps.Poll)
 		if err == nil {
-			q.s.tell("", res.Evicted...)
+			q.answered(res)
 			q.report(res.Position, res.QueueLength)
 			pause = min(pause, res.RetryAfter)
 		}
@@ -238,8 +251,14 @@ func (q *acquisition) lastTry() (*Lease, error) {
 // not what a repeat of its request has got since, which the caller may have been
 // told of.
 func (q *acquisition) undo(reason string) {
-	q.s.undos.add(&driver.LeaveRequest{LockID: q.req.LockID, RequestID: q.attempt.RequestID, Key: q.attempt.Key})
+	q.leave(q.keys)
 	q.abandoned(reason)
+}
+
+func (q *acquisition) leave(keys []driver.Key) {
+	for _, key := range keys {
+		q.s.undos.add(&driver.LeaveRequest{LockID: q.req.LockID, RequestID: q.attempt.RequestID, Key: key})
+	}
 }
 
 func (q *acquisition) abandoned(reason string) {

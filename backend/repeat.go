@@ -1,6 +1,9 @@
 package backend
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
@@ -8,7 +11,7 @@ import (
 // the attempt on the old connection may still be under way in this process. The
 // newer attempt supersedes the older one: it waits until that one has ended, so
 // that the store meets the two in their order, and takes over what it got. The
-// older one undoes nothing.
+// older one undoes nothing; if the newer one is given up, it undoes both.
 
 // errSuperseded is the outcome of the older attempt.
 var errSuperseded = driver.Lost(driver.CauseReattached)
@@ -22,24 +25,38 @@ func (q *acquisition) run() (*Lease, error) {
 	return q.end(q.await(res, err))
 }
 
-// follow waits until the older attempt at the request has ended.
-func (q *acquisition) follow() error {
+// follow waits until the older attempt at the request has ended. An acquire that
+// ends before keeps its place until then: a newer one has to wait for it too.
+func (q *acquisition) follow() (err error) {
 	if q.older == nil {
 		return nil
 	}
 	select {
 	case <-q.older.left:
+		q.keys = append(slices.Clip(q.older.keys), q.attempt.Key)
 		return nil
 	case <-q.place.superseded:
-		return errSuperseded
+		err = errSuperseded
 	case <-q.s.stopped.Done():
-		return driver.ErrClosed
+		err = driver.ErrClosed
 	case <-q.ctx.Done():
-		// What the older attempt has is nobody's now.
-		q.s.undos.add(&driver.LeaveRequest{LockID: q.req.LockID, RequestID: q.attempt.RequestID})
-		q.abandoned(reasonLeft(q.ctx.Err()))
-		return q.ctx.Err()
+		err = q.ctx.Err()
+		q.abandoned(reasonLeft(err))
 	}
+	p, superseded := q.place, errors.Is(err, errSuperseded)
+	q.place = nil
+	q.s.undos.hold()
+	go func() { // it ends with the older attempt, whose call is bounded
+		defer q.s.undos.drop()
+		<-q.older.left
+		if superseded {
+			p.keys = q.older.keys
+		} else { // what the older attempt has is nobody's now
+			q.leave(q.older.keys)
+		}
+		q.s.waiters.leave(q.req.LockID, q.attempt.RequestID, p)
+	}()
+	return err
 }
 
 // isSuperseded says whether a newer attempt has come. An acquire that does not

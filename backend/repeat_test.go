@@ -86,6 +86,96 @@ func TestRepeatSupersedesTheOlderAttempt(t *testing.T) {
 	}
 }
 
+// A repeat that is given up while the first attempt is on its way undoes that
+// one, and not what a third attempt gets, which waits for the first one too.
+func TestRepeatThatIsGivenUpUndoesNoNewerOne(t *testing.T) {
+	for _, ends := range []string{"cancelled", "superseded"} {
+		t.Run(ends, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gate, slow := make(chan struct{}), make(chan struct{})
+				s, _, other := stage(t, backend.Options{}, func(d *staged) {
+					inner, calls := d.Driver, 0
+					d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+						if calls++; calls == 1 {
+							<-gate
+						}
+						return inner.Acquire(ctx, r)
+					}
+					d.leave = func(ctx context.Context, r *driver.LeaveRequest) error {
+						<-slow
+						return inner.Leave(ctx, r)
+					}
+				})
+				ask := func(ctx context.Context) <-chan outcome {
+					ended := start(ctx, s, backend.AcquireRequest{LockID: "a", RequestID: "r", OwnerID: "me", Wait: backend.Forever})
+					synctest.Wait()
+					return ended
+				}
+				leaving, leave := context.WithCancel(t.Context())
+				first, second := ask(t.Context()), ask(leaving)
+				if ends == "cancelled" {
+					leave()
+					synctest.Wait()
+				}
+				third := ask(t.Context())
+				leave()
+				select {
+				case o := <-third:
+					t.Fatalf("the third attempt did not wait for the first: %+v", o)
+				default:
+				}
+				close(gate)
+				o := <-third
+				if o.err != nil {
+					t.Fatal(o.err)
+				}
+				close(slow)
+				synctest.Wait() // whatever is undone
+				if a, b := <-first, <-second; a.err == nil || b.err == nil {
+					t.Errorf("the older attempts ended with %+v and %+v", a, b)
+				}
+				lock, err := other.Inspect(t.Context(), "a")
+				if err != nil || len(lock.Holders) != 1 || lock.Holders[0].Token != o.lease.Token {
+					t.Errorf("told of token %d, the lock has %+v, %v", o.lease.Token, lock, err)
+				}
+				if _, err := s.Renew(t.Context(), &backend.RenewRequest{LeaseRef: o.lease.Ref(true)}); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// When the last attempt at a request is given up, nothing of any is left.
+func TestRepeatThatIsGivenUpUndoesTheOlderOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		s, _, other := stage(t, backend.Options{}, func(d *staged) {
+			inner := d.Driver
+			d.acquire = func(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+				<-gate
+				return inner.Acquire(ctx, r)
+			}
+		})
+		ctx, leave := context.WithCancel(t.Context())
+		request := backend.AcquireRequest{LockID: "a", RequestID: "r", OwnerID: "me", Wait: backend.Forever}
+		first := start(t.Context(), s, request)
+		synctest.Wait()
+		second := start(ctx, s, request)
+		synctest.Wait()
+		leave()
+		if o := <-second; !errors.Is(o.err, context.Canceled) {
+			t.Errorf("the caller that left got %+v", o)
+		}
+		close(gate)
+		<-first
+		synctest.Wait()
+		if lock, err := other.Inspect(t.Context(), "a"); err != nil || len(lock.Holders)+len(lock.Waiters) != 0 {
+			t.Errorf("what nobody was told of is left: %+v, %v", lock, err)
+		}
+	})
+}
+
 // One request id on two locks is two requests.
 func TestRequestIDIsOfItsLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -249,6 +249,15 @@ func (s *Store) Leave(ctx context.Context, lockID, requestID string) error {
 	return nil
 }
 
+// Undo gives back, in the background, a grant whose caller has gone. What a
+// repeat of its request got since stays.
+func (s *Store) Undo(l *Lease) {
+	s.undos.add(&driver.LeaveRequest{LockID: l.LockID, RequestID: l.RequestID, Key: driver.KeyOf(l.LeaseID)})
+	s.o.Observer.Happened(Event{
+		Kind: Abandoned, LockID: l.LockID, OwnerID: l.OwnerID, RequestID: l.RequestID, Shared: l.Shared, Reason: ReasonLeft,
+	})
+}
+
 // Get reads one lock.
 func (s *Store) Get(ctx context.Context, lockID string) (*driver.Lock, error) {
 	if err := ValidLockID(lockID); err != nil {
@@ -258,6 +267,7 @@ func (s *Store) Get(ctx context.Context, lockID string) (*driver.Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("get %q: %w", lockID, err)
 	}
+	l.Backend = s.o.Name
 	return l, nil
 }
 
@@ -277,6 +287,9 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 	page, err := s.d.List(ctx, &r)
 	if err != nil {
 		return nil, fmt.Errorf("list: %w", err)
+	}
+	for i := range page.Locks {
+		page.Locks[i].Backend = s.o.Name
 	}
 	return page, nil
 }

@@ -30,6 +30,10 @@ type place struct {
 	// superseded is closed when a newer attempt at the request has come, left
 	// when this one has ended.
 	superseded, left chan struct{}
+	// keys are those under which a superseded attempt, or one before it, may
+	// have something in the store: what became of it is up to the newer attempt.
+	// They are set before left is closed.
+	keys []driver.Key
 }
 
 func (p *place) hint() {
@@ -46,7 +50,7 @@ func shardOf(requestID string) uint64 { return maphash.String(waiterSeed, reques
 // enter makes a place, and supersedes the one of an older attempt at the same
 // request, if there is one.
 func (w *waiters) enter(lockID, requestID string) (p, older *place) {
-	p = &place{make(chan struct{}, 1), make(chan struct{}), make(chan struct{})}
+	p = &place{wake: make(chan struct{}, 1), superseded: make(chan struct{}), left: make(chan struct{})}
 	s, name := &w.shards[shardOf(requestID)], placeName{lockID, requestID}
 	s.mu.Lock()
 	defer s.mu.Unlock()

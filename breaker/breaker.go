@@ -65,7 +65,7 @@ func New(d driver.Driver, o Options) *Breaker {
 	}
 	circuit := func(name string) *gobreaker.TwoStepCircuitBreaker[struct{}] {
 		return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-			Name: name, Timeout: o.OpenFor, IsExcluded: excluded, IsSuccessful: answered,
+			Name: name, Timeout: o.OpenFor, IsExcluded: func(err error) bool { return errors.Is(err, errLeft) }, IsSuccessful: answered,
 			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= o.FailureThreshold },
 			OnStateChange: func(name string, from, to gobreaker.State) {
 				if o.OnStateChange != nil {
@@ -77,8 +77,18 @@ func New(d driver.Driver, o Options) *Breaker {
 	return &Breaker{Driver: d, maxRetries: uint64(max(o.MaxRetries, 0)), acquires: circuit("acquire"), reads: circuit("read")}
 }
 
-// excluded says that an outcome tells nothing about the store: the caller left.
-func excluded(err error) bool { return errors.Is(err, context.Canceled) }
+// errLeft is reported, in place of a failure, for a call whose caller left or had
+// no more time: it tells nothing about the store. Of a deadline only
+// the context says so: a driver's own timeout may look like one.
+var errLeft = errors.New("the caller left")
+
+// outcome is what a breaker counts of a call.
+func outcome(ctx context.Context, err error) error {
+	if !answered(err) && (ctx.Err() != nil || errors.Is(err, context.Canceled)) {
+		return errLeft
+	}
+	return err
+}
 
 // answered says that the store decided, whatever it decided.
 func answered(err error) bool { return err == nil || !retryable(err) && decided(err) }
@@ -119,7 +129,7 @@ func (b *Breaker) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, 
 		return
 	}
 	driver.AcquireAsync(ctx, b.Driver, req, func(res *driver.AcquireResult, err error) {
-		report(err)
+		report(outcome(ctx, err))
 		if !b.again(ctx, err) {
 			done(res, err)
 			return
@@ -129,7 +139,7 @@ func (b *Breaker) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, 
 }
 
 func (b *Breaker) once(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
-	return guarded(b.acquires, func() (*driver.AcquireResult, error) { return b.Driver.Acquire(ctx, req) })
+	return guarded(ctx, b.acquires, func() (*driver.AcquireResult, error) { return b.Driver.Acquire(ctx, req) })
 }
 
 // again says whether an attempt that ended with err is worth another one.
@@ -197,26 +207,26 @@ func (b *Breaker) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, 
 
 // Inspect reads behind the breaker of reads.
 func (b *Breaker) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
-	return guarded(b.reads, func() (*driver.Lock, error) { return b.Driver.Inspect(ctx, lockID) })
+	return guarded(ctx, b.reads, func() (*driver.Lock, error) { return b.Driver.Inspect(ctx, lockID) })
 }
 
 // List reads behind the breaker of reads.
 func (b *Breaker) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
-	return guarded(b.reads, func() (*driver.ListPage, error) { return b.Driver.List(ctx, req) })
+	return guarded(ctx, b.reads, func() (*driver.ListPage, error) { return b.Driver.List(ctx, req) })
 }
 
 // errPanicked is reported for a call that did not return, so that a probe never
 // leaves the breaker half-open.
 var errPanicked = errors.New("the driver panicked")
 
-func guarded[T any](circuit *gobreaker.TwoStepCircuitBreaker[struct{}], call func() (T, error)) (result T, err error) {
+func guarded[T any](ctx context.Context, circuit *gobreaker.TwoStepCircuitBreaker[struct{}], call func() (T, error)) (result T, err error) {
 	report, err := circuit.Allow()
 	if err != nil {
 		return result, driver.ErrBreakerOpen
 	}
-	outcome := errPanicked
-	defer func() { report(outcome) }()
+	counted := errPanicked
+	defer func() { report(counted) }()
 	result, err = call()
-	outcome = err
+	counted = outcome(ctx, err)
 	return result, err
 }

@@ -161,6 +161,44 @@ func TestProbeOfACallerThatLeftDoesNotWedge(t *testing.T) {
 	})
 }
 
+// Callers whose time runs out do not take the store away from the others.
+func TestDeadlinesOfCallersAreNoFailures(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *breaker.Breaker) error{
+		"acquire": func(ctx context.Context, b *breaker.Breaker) error {
+			_, err := b.Acquire(ctx, request("r"))
+			return err
+		},
+		"acquire async": func(ctx context.Context, b *breaker.Breaker) (failed error) {
+			b.AcquireAsync(ctx, request("r"), func(_ *driver.AcquireResult, err error) { failed = err })
+			return failed
+		},
+		"inspect": func(ctx context.Context, b *breaker.Breaker) error {
+			_, err := b.Inspect(ctx, "a")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, b := setup(t, breaker.Options{MaxRetries: -1})
+				late, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				<-late.Done()
+				for range 50 {
+					if name != "inspect" { // as of a call that was on its way
+						f.fail = []error{errors.Join(driver.ErrIndeterminate, late.Err())}
+					}
+					if err := call(late, b); !errors.Is(err, context.DeadlineExceeded) {
+						t.Fatal(err)
+					}
+				}
+				if err := call(t.Context(), b); err != nil {
+					t.Errorf("after fifty deadlines of others: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestContentionIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := setup(t, breaker.Options{})

@@ -41,6 +41,14 @@ type history struct {
 	locks    []*historyLock
 	// requests are all acquires so far, by their ids.
 	requests map[string]*driver.AcquireRequest
+	// left are the attempts that were left. A driver may remember them for
+	// longer than it must.
+	left map[attempt]bool
+}
+
+type attempt struct {
+	request string
+	key     driver.Key
 }
 
 type historyLock struct {
@@ -50,7 +58,7 @@ type historyLock struct {
 }
 
 func (h *history) run(name string) {
-	h.requests = make(map[string]*driver.AcquireRequest)
+	h.requests, h.left = make(map[string]*driver.AcquireRequest), make(map[attempt]bool)
 	h.drivers = []driver.Driver{h.t.D}
 	if h.t.can(NeedKeys) { // else only the driver that acquired knows the lease ids
 		h.drivers = append(h.drivers, h.t.Open())
@@ -172,6 +180,11 @@ func (h *history) repeat(l *historyLock, d driver.Driver) {
 	}
 	if h.t.can(NeedKeys) && h.t.can(NeedAttach) && h.rng.IntN(6) == 0 {
 		again.Key = driver.KeyOf(h.t.unique("key"))
+	}
+	if h.left[attempt{again.RequestID, again.Key}] {
+		if _, remembered := l.end(func(e modelEnd) bool { return e.ends(again.RequestID, again.Key) }); !remembered {
+			return // the driver may or may not
+		}
 	}
 	h.acquire(l, d, &again)
 }

@@ -60,6 +60,7 @@ func (h *history) leave(l *historyLock, d driver.Driver) {
 		key = pick(h.rng, keys)
 	}
 	l.model.leave(request, key)
+	h.left[attempt{request, key}] = true
 	got := "left"
 	if err := d.Leave(h.t.ctx, &driver.LeaveRequest{LockID: l.id, RequestID: request, Key: key}); err != nil {
 		got = errorText(err)

@@ -24,7 +24,7 @@ type Options struct {
 	Seed uint64
 	// Filter selects cases by name; nil means all.
 	Filter *regexp.Regexp
-	// Parallel is how many cases run at a time; 0 means 8: most of a run is
+	// Parallel is how many cases run at a time; 0 or less means 8: most of a run is
 	// waiting for leases to expire.
 	Parallel int
 }
@@ -47,7 +47,7 @@ func Run(ctx context.Context, h Harness, o Options) (*Report, error) {
 	if o.Seed == 0 {
 		o.Seed = rand.Uint64()
 	}
-	if o.Parallel == 0 {
+	if o.Parallel <= 0 {
 		o.Parallel = defaultParallel
 	}
 	d, err := h.Open(ctx)

@@ -42,39 +42,78 @@ func certified(t *testing.T, name string, h conformance.Harness) {
 // memory is a harness on an embedded store, each driver decorated.
 func memory(t testing.TB, decorate func(driver.Driver) driver.Driver) conformance.Harness {
 	t.Helper()
+	return stored(t, "", decorate)
+}
+
+// stored is memory with the file that keeps the locks, if one is named.
+func stored(t testing.TB, path string, decorate func(driver.Driver) driver.Driver) conformance.Harness {
+	t.Helper()
 	const retention = time.Hour
 	var ahead atomic.Int64
 	m, err := embedded.NewMemory(embedded.Options{
-		MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Retention: retention,
+		MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Retention: retention, Path: path,
 		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return conformance.Harness{
 		Open: func(context.Context) (driver.Driver, error) { return decorate(m.Open()), nil },
-		Wipe: func(context.Context) error { m.Wipe(); return nil },
+		Wipe: func(context.Context) error { return m.Wipe() },
 		Skew: func(d time.Duration) { ahead.Store(int64(d)) },
 		Collect: func(context.Context) error {
 			const passed = int64(retention + time.Second)
 			ahead.Add(passed)
 			defer ahead.Add(-passed)
-			m.Collect()
-			return nil
+			return m.Collect()
 		},
 	}
 }
 
+// file is a new one, in memory where the system has a place for that: the suite is
+// about what a store decides, not about how fast the disk of this machine is.
+func file(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "lssuite")
+	if err != nil {
+		return filepath.Join(t.TempDir(), "locks.db")
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "locks.db")
+}
+
+func bare(d driver.Driver) driver.Driver { return d }
+
+func behindBreaker(d driver.Driver) driver.Driver { return breaker.New(d, breaker.Options{}) }
+
 func TestEmbedded(t *testing.T) {
-	certified(t, "embedded", memory(t, func(d driver.Driver) driver.Driver { return d }))
+	certified(t, "embedded", memory(t, bare))
 }
 
 func TestEmbeddedBehindBreaker(t *testing.T) {
-	certified(t, "embedded-breaker", memory(t, func(d driver.Driver) driver.Driver { return breaker.New(d, breaker.Options{}) }))
+	certified(t, "embedded-breaker", memory(t, behindBreaker))
+}
+
+func TestEmbeddedDurable(t *testing.T) {
+	certified(t, "embedded-durable", stored(t, file(t), bare))
+}
+
+func TestEmbeddedDurableBehindBreaker(t *testing.T) {
+	certified(t, "embedded-durable-breaker", stored(t, file(t), behindBreaker))
 }
 
 func TestEndpointOnEmbedded(t *testing.T) {
 	d := testenv.Daemon(t, "serve", "--backend", "embedded:")
+	certified(t, "endpoint", remote.Harness(d.Endpoint()))
+}
+
+func TestEndpointOnEmbeddedDurable(t *testing.T) {
+	d := testenv.Daemon(t, "serve", "--backend", "embedded://"+file(t))
 	certified(t, "endpoint", remote.Harness(d.Endpoint()))
 }
 

@@ -15,7 +15,7 @@ import (
 
 const (
 	// patience bounds each wait for something that must come.
-	patience = 20 * time.Second
+	patience = 45 * time.Second
 	// lasting is the TTL of a lease that is not to expire while the case runs,
 	// however slow the machine is.
 	lasting = 55 * time.Second

@@ -18,6 +18,9 @@ type Store interface {
 	ReleaseAsync(ctx context.Context, req *backend.ReleaseRequest, done func(*driver.ReleaseResult, error))
 	Release(ctx context.Context, req *backend.ReleaseRequest) (*driver.ReleaseResult, error)
 	Adopt(ctx context.Context, req *backend.RenewRequest) (*backend.Lease, error)
+	// Undo gives back, in the background, a grant that nobody was told of; what
+	// a repeat of its request got since stays, and may still come.
+	Undo(l *backend.Lease)
 	OnRevoked(f func(lockID string, token int64))
 }
 
@@ -125,7 +128,7 @@ func (k *Keeper) Release(ctx context.Context, req *backend.ReleaseRequest) (*dri
 func (k *Keeper) hint(lockID string, token int64) {
 	if l := k.index.find(lockID, token); l != nil {
 		l.s.update(func() {
-			l.renewAt, l.again = 0, l.inFlight
+			l.renewAt, l.again = 0, l.attempts > 0
 			if l.phase == live {
 				l.schedule()
 			}

@@ -31,9 +31,11 @@ type lease struct {
 	phase phase
 	holds []*hold
 	// ttl is what renewals ask for.
-	ttl      time.Duration
-	renewAt  driver.Instant
-	inFlight bool
+	ttl     time.Duration
+	renewAt driver.Instant
+	// attempts are the renewals of this round that are in flight. A round ends
+	// with a success; what is still unanswered of it counts for nothing.
+	attempts, round int
 	// again: a hint came while a renewal was in flight.
 	again      bool
 	failures   int
@@ -68,7 +70,7 @@ func (l *lease) answer(requestID string) *backend.Lease {
 }
 
 // look does what is due for the lease, and reports whether it is to be renewed.
-func (l *lease) look() (renew bool) {
+func (l *lease) look() (a attempt, renew bool) {
 	l.s.update(func() {
 		now := l.s.k.o.Clock.Now()
 		switch {
@@ -95,23 +97,28 @@ func (l *lease) look() (renew bool) {
 			l.forget()
 			return
 		}
+		if l.attempts < maxAttempts && now.Add(slot) >= l.renewAt {
+			if l.attempts > 0 {
+				l.failures++ // as good as failed, unless it is answered after all
+			}
+			l.attempts++
+			a, renew = attempt{l, l.round}, true
+			l.renewAt = now.Add(patience(l.ttl))
+		}
 		if l.failures > 0 && !l.toldAtRisk && l.ValidUntil.Sub(now) < l.TTL/renewShare {
 			l.toldAtRisk = true
 			l.tell(AtRisk)
 		}
-		if !l.inFlight && now.Add(slot) >= l.renewAt {
-			l.inFlight, renew = true, true
-		}
 		l.schedule()
 	})
-	return renew
+	return a, renew
 }
 
 // schedule puts the lease on the wheel for the earliest thing that is due.
 func (l *lease) schedule() {
 	next := l.ValidUntil
 	if l.phase == live {
-		if !l.inFlight {
+		if l.attempts < maxAttempts {
 			next = min(next, l.renewAt)
 		}
 		if !l.toldAtRisk {

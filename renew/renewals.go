@@ -13,7 +13,7 @@ import (
 const (
 	// renewWorkers bounds the batches in flight, so that one that hangs does
 	// not hold up the others.
-	renewWorkers = 4
+	renewWorkers = 8
 	// batchSize bounds the leases of a batch.
 	batchSize = 512
 	// A lease is renewed at a third of its TTL: two attempts may fail before
@@ -22,24 +22,40 @@ const (
 	renewJitter = 10 // ± a tenth
 	// A failed renewal is retried after TTL/30, doubling up to TTL/10.
 	retryShare, retryCapShare = 30, 10
-	// An attempt may take a quarter of the TTL, within these bounds.
+	// An attempt that is not answered within a quarter of the TTL, and these
+	// bounds, is joined by another one, and the first answer counts: a reply may
+	// be lost, and it may come late from a busy store, to which a second attempt
+	// in place of the first would come no sooner.
 	attemptShare = 4
 	shortAttempt = 250 * time.Millisecond
 	longAttempt  = 2 * time.Second
+	maxAttempts  = 2
 )
 
+// attempt is one renewal of a lease in a round of its.
+type attempt struct {
+	lease *lease
+	round int
+}
+
+// patience is for how long the answer to an attempt is waited for alone.
+func patience(ttl time.Duration) time.Duration {
+	return min(max(ttl/attemptShare, shortAttempt), longAttempt)
+}
+
 // batches is the queue between the scheduler and the workers. It is bounded by
-// the leases: each is in one batch at most.
+// the leases: each has maxAttempts in a round, and a round takes a third of its
+// TTL.
 type batches struct {
 	mu      sync.Mutex
 	arrived *sync.Cond
-	queue   [][]*lease
+	queue   [][]attempt
 	closed  bool
 }
 
 func (b *batches) init() { b.arrived = sync.NewCond(&b.mu) }
 
-func (b *batches) put(batch []*lease) {
+func (b *batches) put(batch []attempt) {
 	if len(batch) == 0 {
 		return
 	}
@@ -49,7 +65,7 @@ func (b *batches) put(batch []*lease) {
 	b.arrived.Signal()
 }
 
-func (b *batches) take() ([]*lease, bool) {
+func (b *batches) take() ([]attempt, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.queue) == 0 && !b.closed {
@@ -81,23 +97,21 @@ func (k *Keeper) work() {
 	}
 }
 
-func (k *Keeper) renew(batch []*lease) {
+func (k *Keeper) renew(batch []attempt) {
 	reqs := make([]backend.RenewRequest, 0, len(batch))
-	leases := make([]*lease, 0, len(batch))
-	timeout := longAttempt
-	for _, l := range batch {
-		if req, ok := l.renewal(); ok {
-			reqs, leases = append(reqs, req), append(leases, l)
-			timeout = min(timeout, max(req.TTL/attemptShare, shortAttempt))
+	sent := make([]attempt, 0, len(batch))
+	for _, a := range batch {
+		if req, ok := a.lease.renewal(); ok {
+			reqs, sent = append(reqs, req), append(sent, a)
 		}
 	}
 	if len(reqs) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(k.ctx, timeout)
+	ctx, cancel := context.WithTimeout(k.ctx, longAttempt)
 	defer cancel()
 	for i, res := range k.store.RenewMany(ctx, reqs) {
-		leases[i].renewed(reqs[i].Attach, res)
+		sent[i].lease.renewed(sent[i].round, reqs[i].Attach, res)
 	}
 }
 
@@ -113,10 +127,12 @@ func (l *lease) renewal() (req backend.RenewRequest, ok bool) {
 }
 
 // renewed takes the answer of an attempt that was made as the attachment.
-func (l *lease) renewed(attach int64, res backend.RenewResult) {
+func (l *lease) renewed(round int, attach int64, res backend.RenewResult) {
 	k := l.s.k
 	l.s.update(func() {
-		l.inFlight = false
+		if round == l.round { // the attempts of an earlier one are not counted
+			l.attempts--
+		}
 		defer func() { l.again = false }()
 		if l.phase != live {
 			return // released or lost meanwhile: a late answer revives nothing
@@ -131,17 +147,28 @@ func (l *lease) renewed(attach int64, res backend.RenewResult) {
 			l.lose(ReasonUnreachable)
 			return
 		}
-		if res.Err != nil {
+		newest := round == l.round
+		switch {
+		case res.Err != nil:
 			k.o.Observer.Renewed("failed")
-			l.failures++
-			pause := min(l.TTL/retryShare<<min(l.failures-1, 8), l.TTL/retryCapShare)
-			l.renewAt = now.Add(pause/2 + rand.N(pause/2+1))
-		} else {
+			if newest { // else a newer attempt was answered before
+				l.failures++
+				pause := min(l.TTL/retryShare<<min(l.failures-1, 8), l.TTL/retryCapShare)
+				l.renewAt = now.Add(pause/2 + rand.N(pause/2+1))
+			}
+		case res.Lease.ValidUntil < l.ValidUntil:
+			k.o.Observer.Renewed("ok") // and so it was here
+		default:
 			k.o.Observer.Renewed("ok")
-			l.failures, l.toldAtRisk = 0, false
-			l.ValidUntil = max(l.ValidUntil, res.Lease.ValidUntil)
-			l.TTL, l.ExpiresAt = res.Lease.TTL, res.Lease.ExpiresAt
-			l.renewAt = nextRenewal(res.Lease.Origin, l.TTL)
+			l.ValidUntil, l.TTL, l.ExpiresAt = res.Lease.ValidUntil, res.Lease.TTL, res.Lease.ExpiresAt
+			next := nextRenewal(res.Lease.Origin, l.TTL)
+			if newest {
+				l.round++
+				l.attempts, l.failures, l.toldAtRisk = 0, 0, false
+				l.renewAt = next
+			} else { // what is in flight since waits for its answer
+				l.renewAt = max(l.renewAt, next)
+			}
 			l.tell(Renewed)
 			if l.again {
 				l.renewAt = 0

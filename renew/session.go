@@ -222,8 +222,12 @@ func (s *Session) answered(p *pending, h *hold, lockID string, l *backend.Lease,
 			// The application may still rely on what it was told before.
 		case s.ended != 0 || p.released || s.k.o.Clock.Now() >= l.ValidUntil:
 			// Nobody was told of the grant, or it came too late to be one.
-			for _, id := range h.store {
-				s.background(&backend.ReleaseRequest{LeaseRef: l.Ref(true), RequestID: id})
+			if !h.adopted && !p.released {
+				s.after = append(s.after, func() { s.k.store.Undo(l) })
+			} else {
+				for _, id := range h.store {
+					s.background(&backend.ReleaseRequest{LeaseRef: l.Ref(true), RequestID: id})
+				}
 			}
 			if p.released {
 				s.emit(Event{Kind: Released, RequestID: h.id, LockID: lockID})

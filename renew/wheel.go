@@ -127,10 +127,10 @@ func (k *Keeper) schedule() {
 			return
 		}
 		due, sleep := k.wheel.fire(k.o.Clock.Now())
-		var batch []*lease
+		var batch []attempt
 		for _, l := range due {
-			if l.look() {
-				batch = append(batch, l)
+			if a, renew := l.look(); renew {
+				batch = append(batch, a)
 			}
 			if len(batch) == batchSize {
 				k.queue.put(batch)

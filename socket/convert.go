@@ -23,7 +23,11 @@ func bounded(field string, d *durationpb.Duration, unset, atLeast time.Duration)
 	}
 	v := d.AsDuration()
 	if d.CheckValid() != nil || v < atLeast {
-		return 0, &backend.InvalidError{Field: field, Reason: fmt.Sprintf("is %v", v), Limits: fmt.Sprintf("%v or more", atLeast)}
+		limits := fmt.Sprintf("%v or more", atLeast)
+		if atLeast == 1 {
+			limits = "more than 0s; leave it out for the default"
+		}
+		return 0, &backend.InvalidError{Field: field, Reason: fmt.Sprintf("is %v", v), Limits: limits}
 	}
 	return v, nil
 }
@@ -151,8 +155,8 @@ func count(n int) uint32 {
 	return uint32(max(0, n)) //nolint:gosec // no such number comes near 2^32
 }
 
-func lockMessage(l *driver.Lock, backendName string) *lockpb.Lock {
-	m := &lockpb.Lock{LockId: l.LockID, FencingToken: l.Token, Backend: backendName}
+func lockMessage(l *driver.Lock) *lockpb.Lock {
+	m := &lockpb.Lock{LockId: l.LockID, FencingToken: l.Token, Backend: l.Backend}
 	for i := range l.Holders {
 		m.Holders = append(m.Holders, holderMessage(&l.Holders[i]))
 	}

@@ -74,10 +74,18 @@ func describe(err error, backendName string) *answer {
 		a.info.Reason, a.text = "INVALID_REQUEST", "the request is not valid"
 	case errors.Is(err, driver.ErrAmbiguousHold):
 		a.fields = violation("request_id", r.Meaning)
+	case errors.Is(err, ErrNoRoute):
+		a.fields = violation("lock_id", r.Meaning)
+	case errors.Is(err, errLeaving):
+		a.set("leases", "left")
 	}
 	for _, key := range r.Metadata {
 		switch {
 		case key == "backend":
+			var from interface{ Backend() string }
+			if errors.As(err, &from) {
+				backendName = from.Backend()
+			}
 			a.set(key, backendName)
 		case key == "request_id" && errors.As(err, &request):
 			a.set(key, request.requestID)

@@ -30,7 +30,7 @@ func Example() {
 	}
 	store := backend.New(d, backend.Options{})
 	keeper := renew.New(store, renew.Options{})
-	server := socket.New(socket.Options{Locks: store, Sessions: keeper})
+	server := socket.New(socket.Options{Locks: store, Sessions: socket.Kept(keeper)})
 	l, err := socket.Listen(filepath.Join(dir, "api.sock"), 0o660)
 	if err != nil {
 		panic(err)

@@ -89,7 +89,7 @@ func (g lockService) Hold(stream holdStream) error {
 	case <-h.idle:
 		return finish(nil, nil)
 	case <-s.drain.Done():
-		return finish(errDraining, s.explain(errDraining).status())
+		return finish(s.drained(), s.explain(context.Cause(s.drain)).status())
 	}
 }
 

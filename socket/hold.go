@@ -32,7 +32,7 @@ const (
 type hold struct {
 	s       *Server
 	c       *conn
-	session *renew.Session
+	session Session
 	// life is the stream's own reference to the process: the connection's ends
 	// with the connection.
 	life   *life
@@ -218,6 +218,14 @@ func (h *hold) settle() {
 
 // errCut is the cause of a stream that the sidecar cut off.
 var errCut = errors.New("stream was cut off")
+
+// drained is the cause of a stream that ends because the server stops.
+func (s *Server) drained() error {
+	if errors.Is(context.Cause(s.drain), errLeaving) {
+		return errCut // what is held stands, to be adopted
+	}
+	return errDraining
+}
 
 // end ends the session by what became of the stream: nil and a cancelled
 // context are the client's wish, a dead process and a broken connection are

@@ -75,8 +75,8 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 		case <-ctx.Done():
 			return
 		case <-s.drain.Done():
-			cause = errDraining
-			out.put(&renew.Event{Kind: renew.Failed, RequestID: out.requestID, LockID: lockID, Err: errDraining})
+			cause = s.drained()
+			out.put(&renew.Event{Kind: renew.Failed, RequestID: out.requestID, LockID: lockID, Err: context.Cause(s.drain)})
 			return
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
 // maxPath is the longest path of a Unix socket: sun_path has 108 bytes, the
@@ -21,7 +23,7 @@ const maxPath = 107
 const dirMode = 0o750
 
 // ErrInUse says that another process serves the path.
-var ErrInUse = errors.New("another process serves this socket")
+var ErrInUse = errors.New("another process serves this socket; end it, or choose another path")
 
 // Listen publishes a Unix socket with the mode. A missing directory is made
 // with the mode 0750. The socket appears under its path only when it has its
@@ -49,18 +51,22 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
+// checkPath says what is wrong with a path, as driver.ErrInvalid.
 func checkPath(path string) error {
+	wrong := ""
 	switch {
 	case path == "":
-		return errors.New("path of the socket is empty")
+		wrong = "the path is empty"
 	case path[0] == '@' || path[0] == 0:
-		return fmt.Errorf("socket %q: an abstract socket has no permissions, give a path in the file system", path)
+		wrong = "an abstract socket has no permissions, give a path in the file system"
 	case strings.IndexByte(path, 0) >= 0:
-		return fmt.Errorf("socket %q: the path has a zero byte", path)
+		wrong = "the path has a zero byte"
 	case len(path) > maxPath:
-		return fmt.Errorf("socket %s: the path has %d bytes, a Unix socket allows %d; choose a shorter one", path, len(path), maxPath)
+		wrong = fmt.Sprintf("the path has %d bytes, a Unix socket allows %d; choose a shorter one", len(path), maxPath)
+	default:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("socket %q is %w: %s", path, driver.ErrInvalid, wrong)
 }
 
 // makeDir makes the directory, private to owner and group, if it is missing.

@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -37,11 +38,16 @@ type Reason struct {
 var (
 	errDenied    = errors.New("this peer may not do this")
 	errDraining  = errors.New("the sidecar is stopping")
+	errLeaving   = fmt.Errorf("%w, and leaves the leases to be adopted", errDraining)
 	errNoPath    = errors.New("no such path")
 	errVerb      = errors.New("this path is served under another HTTP method")
 	errRequest   = errors.New("the request cannot be read")
 	errCancelled = context.Canceled
 )
+
+// ErrNoRoute is returned by Locks and Sessions of several stores for a lock that
+// none of them has.
+var ErrNoRoute = errors.New("no route of the configuration matches the lock_id")
 
 // row is what an error is to a client.
 type row struct {
@@ -102,11 +108,16 @@ var rows = []row{
 	}},
 	{errDraining, Reason{
 		Name: "DRAINING", Code: codes.Unavailable, HTTP: http.StatusServiceUnavailable,
-		Meaning: "the sidecar is stopping", Retry: time.Second,
+		Meaning:  "the sidecar is stopping. Of a Hold stream: its leases were released, or, if leases is left, may be adopted while they stand",
+		Metadata: []string{"leases"}, Retry: time.Second,
 	}},
 	{driver.ErrClosed, Reason{
 		Name: "DRAINING", Code: codes.Unavailable, HTTP: http.StatusServiceUnavailable,
 		Meaning: "the sidecar is stopping", Retry: time.Second,
+	}},
+	{ErrNoRoute, Reason{
+		Name: "NO_ROUTE", Code: codes.InvalidArgument, HTTP: http.StatusBadRequest,
+		Meaning: "no route of the configuration matches the lock_id",
 	}},
 	{driver.ErrAmbiguousHold, Reason{
 		Name: "INVALID_REQUEST_ID", Code: codes.InvalidArgument, HTTP: http.StatusBadRequest,

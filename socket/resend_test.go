@@ -1,9 +1,12 @@
 package socket_test
 
 import (
+	"context"
 	"strconv"
 	"testing"
 
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/socket"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
@@ -46,5 +49,68 @@ func TestAcquireSentAgainOnANewConnectionIsItsOwn(t *testing.T) {
 		if r := st.next(); r.GetReleased() == nil {
 			t.Errorf("round %d: the release was answered %v", i, r)
 		}
+	}
+}
+
+// afterGrant are Locks whose first grant is told late.
+type afterGrant struct {
+	socket.Locks
+	calls *int
+	late  func(ctx context.Context)
+}
+
+func (a afterGrant) Acquire(ctx context.Context, req *backend.AcquireRequest) (*backend.Lease, error) {
+	l, err := a.Locks.Acquire(ctx, req)
+	if *a.calls++; *a.calls == 1 {
+		a.late(ctx)
+	}
+	return l, err
+}
+
+// leaves is a driver that tells when a grant was undone.
+type leaves struct {
+	driver.Driver
+	done chan error
+}
+
+func (l leaves) Leave(ctx context.Context, req *driver.LeaveRequest) error {
+	err := l.Driver.Leave(ctx, req)
+	l.done <- err
+	return err
+}
+
+// A caller that leaves as it is granted and asks again under the same request
+// id keeps what it gets then: the undoing of the first grant comes too late.
+func TestAcquireSentAgainOutlivesTheUndoOfTheFirst(t *testing.T) {
+	left := leaves{done: make(chan error, 1)}
+	granted, again, calls := make(chan struct{}), make(chan struct{}), 0
+	s := startServer(t, socket.Options{}, func(d driver.Driver) driver.Driver { left.Driver = d; return left }, func(o socket.Options) *socket.Server {
+		o.Locks = afterGrant{o.Locks, &calls, func(ctx context.Context) {
+			close(granted)
+			<-ctx.Done()
+			<-again
+		}}
+		return socket.New(o)
+	})
+	c, ask := dial(t, s.path), &lockpb.AcquireRequest{LockId: "a", RequestId: "r", Ttl: longerThanPatience}
+	ctx, leave := contextWithCancel(t)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = c.Acquire(ctx, ask)
+	}()
+	<-granted
+	leave()
+	<-gone
+	l, err := c.Acquire(within(t), ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(again)
+	if err := <-left.done; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Renew(within(t), &lockpb.RenewRequest{LockId: "a", LeaseId: l.GetLeaseId(), FencingToken: l.GetFencingToken()}); err != nil {
+		t.Errorf("the lease that the caller was told of: %v", err)
 	}
 }

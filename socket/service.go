@@ -3,8 +3,6 @@ package socket
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -12,26 +10,43 @@ import (
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
-// Locks is what a Server needs of the portable store; *backend.Store is one.
+// Locks is what a Server needs of the portable store; *backend.Store is one. Of
+// several stores, an error may tell by a method Backend() string from which it
+// comes.
 type Locks interface {
+	// Name is that of the backend, for errors which do not tell.
 	Name() string
 	Acquire(ctx context.Context, req *backend.AcquireRequest) (*backend.Lease, error)
 	Renew(ctx context.Context, req *backend.RenewRequest) (*backend.Lease, error)
 	Leave(ctx context.Context, lockID, requestID string) error
+	Undo(l *backend.Lease)
 	Get(ctx context.Context, lockID string) (*driver.Lock, error)
 	List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error)
 	ForceRelease(ctx context.Context, req *backend.ForceReleaseRequest) (*backend.ForceReleaseResult, error)
 }
 
-// Sessions is what a Server needs of the keeper of leases; *renew.Keeper is
-// one. Release is here because it may end a lease that a session holds.
+// Sessions is what a Server needs of the keeper of leases: Kept makes one of a
+// *renew.Keeper. Release is here because it may end a lease that a session
+// holds.
 type Sessions interface {
-	Open(o renew.SessionOptions) *renew.Session
+	Open(o renew.SessionOptions) Session
 	Release(ctx context.Context, req *backend.ReleaseRequest) (*driver.ReleaseResult, error)
 }
 
-// undoTimeout bounds the undoing of a grant whose caller has gone.
-const undoTimeout = 5 * time.Second
+// Session is one stream's: a *renew.Session is one.
+type Session interface {
+	Acquire(ctx context.Context, req *renew.AcquireRequest)
+	Adopt(ctx context.Context, req *renew.AdoptRequest)
+	Release(req *backend.ReleaseRequest)
+	End(how renew.End)
+}
+
+// Kept are the sessions of one keeper.
+func Kept(k *renew.Keeper) Sessions { return kept{k} }
+
+type kept struct{ *renew.Keeper }
+
+func (k kept) Open(o renew.SessionOptions) Session { return k.Keeper.Open(o) }
 
 // The methods below are the calls of the API, the same for both protocols. They
 // return the errors of the layers beneath; describe makes them a client's.
@@ -60,7 +75,7 @@ func (s *Server) acquire(ctx context.Context, c *conn, in *lockpb.AcquireRequest
 	case err == nil && ctx.Err() == nil:
 		return leaseMessage(l, s.o.Clock.Now()), nil
 	case err == nil:
-		s.undo(ctx, l)
+		s.o.Locks.Undo(l)
 		return nil, context.Cause(ctx)
 	}
 	return nil, &requestError{err, req.RequestID}
@@ -79,15 +94,6 @@ func (s *Server) await(ctx context.Context, req *backend.AcquireRequest) (*backe
 		return nil, errDraining
 	}
 	return l, err
-}
-
-// undo gives back a grant whose caller has gone.
-func (s *Server) undo(ctx context.Context, l *backend.Lease) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	if err := s.o.Locks.Leave(ctx, l.LockID, l.RequestID); err != nil {
-		s.log.write(slog.LevelWarn, "a grant whose caller left was not undone, it ends by its TTL", driver.LogLock, l.LockID, driver.LogError, err)
-	}
 }
 
 func (s *Server) renew(ctx context.Context, in *lockpb.RenewRequest) (*lockpb.Lease, error) {
@@ -121,7 +127,7 @@ func (s *Server) get(ctx context.Context, in *lockpb.GetRequest) (*lockpb.Lock, 
 	if err != nil {
 		return nil, err
 	}
-	return lockMessage(l, s.o.Locks.Name()), nil
+	return lockMessage(l), nil
 }
 
 // list shows what the peer may inspect of a page of the store: a page may be
@@ -144,7 +150,7 @@ func (s *Server) list(ctx context.Context, c *conn, in *lockpb.ListRequest) (*lo
 		if s.ask(c, lockpb.AdminService_List_FullMethodName, VerbInspect, page.Locks[i].LockID) != nil {
 			continue
 		}
-		out.Locks = append(out.Locks, lockMessage(&page.Locks[i], s.o.Locks.Name()))
+		out.Locks = append(out.Locks, lockMessage(&page.Locks[i]))
 	}
 	return out, nil
 }

@@ -73,7 +73,7 @@ func startServer(t testing.TB, o socket.Options, wrap func(driver.Driver) driver
 	}
 	store := backend.New(d, backend.Options{})
 	keeper := renew.New(store, renew.Options{})
-	o.Locks, o.Sessions = store, keeper
+	o.Locks, o.Sessions = store, socket.Kept(keeper)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}

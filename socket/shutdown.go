@@ -14,9 +14,15 @@ import (
 //  4. every goroutine of the server has ended when it returns.
 //
 // It returns ctx's error if calls were cut off.
-func (s *Server) Shutdown(ctx context.Context) error {
+func (s *Server) Shutdown(ctx context.Context) error { return s.shutdown(ctx, errDraining) }
+
+// Leave is Shutdown, but what the Hold streams hold is not released: it stands
+// as if their connections had broken, to be adopted elsewhere. Nobody renews it.
+func (s *Server) Leave(ctx context.Context) error { return s.shutdown(ctx, errLeaving) }
+
+func (s *Server) shutdown(ctx context.Context, cause error) error {
 	s.mu.Lock()
-	s.stopping(errDraining)
+	s.stopping(cause)
 	started := s.started
 	for l := range s.listeners {
 		_ = l.Close()

@@ -77,6 +77,40 @@ func TestShutdownTellsReleasesAndEnds(t *testing.T) {
 	}
 }
 
+// Leave ends the streams as Shutdown does, and says that their leases stand.
+func TestLeaveLeavesTheLeasesToBeAdopted(t *testing.T) {
+	s := start(t, socket.Options{}, nil)
+	h := dial(t, s.path).hold(t)
+	h.acquire(&lockpb.AcquireRequest{LockId: "a", Ttl: seconds(60)})
+	h.granted()
+	_, lines, event := holdLine(t, s.path, "b", `{"ttl":"60s"}`)
+	if event["granted"] == nil {
+		t.Fatal(event)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.server.Leave(ctx) }()
+	if _, err := h.Recv(); status.Code(err) != codes.Unavailable || infoOf(t, err).GetReason() != "DRAINING" || infoOf(t, err).GetMetadata()["leases"] != "left" {
+		t.Errorf("the stream ended with %v", err)
+	}
+	rest, err := io.ReadAll(lines)
+	if err != nil || !strings.Contains(string(rest), "DRAINING") || !strings.Contains(string(rest), `"leases":"left"`) {
+		t.Errorf("the stream over HTTP ended with %q, %v", rest, err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Leave = %v", err)
+	}
+	if err := s.keeper.Close(ctx); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	for _, id := range []string{"a", "b"} {
+		if s.free(t, id)() {
+			t.Errorf("%s was released", id)
+		}
+	}
+}
+
 // A call that does not end is cut off with the context.
 func TestShutdownIsBoundByItsContext(t *testing.T) {
 	s := start(t, socket.Options{}, nil)

@@ -191,6 +191,9 @@ type ListPage struct {
 // Lock is the state of a lock at one moment.
 type Lock struct {
 	LockID string
+	// Backend is the name of the backend. The portable store fills it in, a
+	// driver leaves it empty.
+	Backend string
 	// Token is the highest token known of the lock; 0 if none is.
 	Token   int64
 	Holders []Holder

@@ -10,16 +10,22 @@ import (
 )
 
 // Acquire makes one attempt, as driver.Driver describes it step by step.
-func (d *Driver) Acquire(ctx context.Context, req *driver.AcquireRequest) (res *driver.AcquireResult, err error) {
+func (d *Driver) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	d.m.update(req.LockID, func(r *record, at moment) {
-		if res, err = d.attempt(r, at, req); err == nil {
-			res.Evicted = r.report()
+	return d.acquire(req).wait(ctx)
+}
+
+// acquire makes the attempt; what it returns waits for the disk.
+func (d *Driver) acquire(req *driver.AcquireRequest) answer[*driver.AcquireResult] {
+	return change(d, req.LockID, func(r *record, at moment) (*driver.AcquireResult, error) {
+		res, err := d.attempt(r, at, req)
+		if err == nil {
+			res.Evicted = d.m.report(r, at)
 		}
+		return res, err
 	})
-	return res, err
 }
 
 func (d *Driver) attempt(r *record, at moment, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
@@ -52,7 +58,10 @@ func (d *Driver) attempt(r *record, at moment, req *driver.AcquireRequest) (*dri
 		if w == nil {
 			w = d.place(r, at, req)
 		}
-		w.deadline, w.to, w.key = at.now.Add(req.PlaceTTL), d, req.Key
+		if w.key != req.Key || w.lasts != req.PlaceTTL {
+			r.changed = true
+		}
+		w.deadline, w.to, w.key, w.lasts = at.now.Add(req.PlaceTTL), d, req.Key, req.PlaceTTL
 		r.firstDeath = min(r.firstDeath, w.deadline)
 		return d.queued(r, w, at, req), nil
 	}
@@ -74,6 +83,7 @@ func (d *Driver) repeat(r *record, h *holder, at moment, req *driver.AcquireRequ
 		}
 		h.key, h.to = req.Key, d
 		h.attach++
+		r.changed = true
 	}
 	return &driver.AcquireResult{Lease: h.lease(r.id, at)}, nil
 }
@@ -90,6 +100,7 @@ func (d *Driver) reenter(r *record, h *holder, at moment, req *driver.AcquireReq
 		public := h.public(at)
 		return nil, &driver.HeldError{Holder: &public, QueueLength: len(r.waiters), BySelf: true, OtherMode: h.shared != req.Shared}
 	}
+	r.changed = true
 	h.holds = append(h.holds, req.RequestID)
 	h.ttl = max(h.ttl, ttl)
 	h.expires = max(h.expires, at.now.Add(h.ttl))
@@ -104,6 +115,7 @@ func (d *Driver) grant(r *record, at moment, req *driver.AcquireRequest, ttl tim
 		ttl: ttl, expires: at.now.Add(ttl), metadata: maps.Clone(req.Metadata), to: d,
 	}
 	r.holders = append(r.holders, h)
+	r.changed = true
 	return h
 }
 

@@ -10,33 +10,31 @@ import (
 )
 
 // Evict ends another's lease.
-func (d *Driver) Evict(ctx context.Context, req *driver.EvictRequest) (ended *driver.Ended, err error) {
+func (d *Driver) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.Ended, error) {
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	d.m.update(req.LockID, func(r *record, at moment) {
-		if i := slices.IndexFunc(r.evicted, func(e driver.Ended) bool { return e.Token == req.Token }); i >= 0 && req.Cause == driver.CauseExpired {
-			e := r.evicted[i] // the first to report the expiry wins
-			r.evicted = slices.Delete(r.evicted, i, i+1)
-			ended = &e
-			return
+	return change(d, req.LockID, func(r *record, at moment) (*driver.Ended, error) {
+		if req.Cause == driver.CauseExpired {
+			// The first to report the expiry wins.
+			if ended := d.m.reportOne(r, at, req.Token); ended != nil {
+				return ended, nil
+			}
 		}
 		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
 		switch {
 		case h == nil:
-			err = r.gone(req.Token)
+			return nil, r.gone(req.Token)
 		case req.Cause == driver.CauseExpired:
 			public := h.public(at)
-			err = &driver.HeldError{Holder: &public, QueueLength: len(r.waiters)}
-		default:
-			r.endLease(h, req.Cause)
-			r.tell(h)
-			r.wake()
-			e := h.ended(r.id, req.Cause)
-			ended = &e
+			return nil, &driver.HeldError{Holder: &public, QueueLength: len(r.waiters)}
 		}
-	})
-	return ended, err
+		r.endLease(h, req.Cause)
+		r.tell(h)
+		r.wake()
+		r.evicted = append(r.evicted, untold{Ended: h.ended(r.id, req.Cause)})
+		return d.m.reportOne(r, at, req.Token), nil
+	}).wait(ctx)
 }
 
 // gone says why no lease has the token.
@@ -51,22 +49,22 @@ func (r *record) gone(token int64) error {
 }
 
 // Revoke marks a lease so that it cannot be prolonged.
-func (d *Driver) Revoke(ctx context.Context, req *driver.EvictRequest) (revoked *driver.Holder, err error) {
+func (d *Driver) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.Holder, error) {
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	d.m.update(req.LockID, func(r *record, at moment) {
+	return change(d, req.LockID, func(r *record, at moment) (*driver.Holder, error) {
 		h := r.holderOf(func(h *holder) bool { return h.token == req.Token })
 		if h == nil {
-			err = r.gone(req.Token)
-			return
+			return nil, r.gone(req.Token)
 		}
-		h.revoked = true
+		if !h.revoked {
+			h.revoked, r.changed = true, true
+		}
 		r.tell(h)
 		public := h.public(at)
-		revoked = &public
-	})
-	return revoked, err
+		return &public, nil
+	}).wait(ctx)
 }
 
 // Inspect reads one lock.
@@ -114,7 +112,7 @@ func (d *Driver) List(ctx context.Context, req *driver.ListRequest) (*driver.Lis
 	}
 	var locks []driver.Lock
 	for i := range d.m.shards {
-		locks = append(locks, d.m.shards[i].busy(d.m.moment(), req, after)...)
+		locks = append(locks, d.m.shards[i].list(d.m.moment(), req, after)...)
 	}
 	slices.SortFunc(locks, func(a, b driver.Lock) int { return strings.Compare(a.LockID, b.LockID) })
 	page := &driver.ListPage{Locks: locks}
@@ -127,10 +125,10 @@ func (d *Driver) List(ctx context.Context, req *driver.ListRequest) (*driver.Lis
 
 const pageTokenPrefix = "v1:"
 
-func (s *shard) busy(at moment, req *driver.ListRequest, after string) (locks []driver.Lock) {
+func (s *shard) list(at moment, req *driver.ListRequest, after string) (locks []driver.Lock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, r := range s.locks {
+	for id, r := range s.acknowledged(at.now) {
 		if id <= after || !strings.HasPrefix(id, req.Prefix) {
 			continue
 		}

@@ -29,34 +29,41 @@ type Driver struct {
 	sink func(driver.Hint)
 }
 
-// New opens a driver on a memory of its own.
+// New opens a driver on a memory of its own, which is closed with it, or with the
+// last of those that Another has opened.
 func New(o Options) (*Driver, error) {
 	m, err := NewMemory(o)
 	if err != nil {
 		return nil, err
 	}
+	m.owned = true
 	return m.Open(), nil
 }
 
 // Another opens one more driver on the same memory.
 func (d *Driver) Another() driver.Driver { return d.m.Open() }
 
-// OpenURL opens "embedded:". A path is refused, because this version keeps the
-// locks in memory only.
+// OpenURL opens "embedded:", which keeps the locks in memory, or
+// "embedded:///path/locks.db", which keeps them in the file.
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
-	if u.Opaque != "" || u.Host != "" || u.Path != "" {
-		return nil, fmt.Errorf("embedded: %w: durable storage in a file is not available in this version; use %q, which keeps the locks in memory", driver.ErrUnsupported, "embedded:")
+	if u.Opaque != "" || u.Host != "" {
+		return nil, fmt.Errorf("embedded: %w: want %q, which keeps the locks in memory, or a file by its absolute path, %q", driver.ErrInvalid, "embedded:", "embedded:///path/locks.db")
 	}
-	o := Options{Clock: env.Clock}
+	o := Options{Clock: env.Clock, Path: u.Path}
 	for name, values := range u.Query() {
 		switch name {
-		case "prefix", "timeout": // common to all backends; nothing here needs them
-		case "poll":
-			poll, err := time.ParseDuration(values[0])
-			if err != nil || poll <= 0 {
-				return nil, fmt.Errorf("embedded: poll=%q: %w: want a positive duration such as 2s", values[0], driver.ErrInvalid)
+		case "prefix":
+			o.Prefix = values[0]
+		case "timeout", "poll":
+			d, err := time.ParseDuration(values[0])
+			if err != nil || d <= 0 {
+				return nil, fmt.Errorf("embedded: %s=%q: %w: want a positive duration such as 2s", name, values[0], driver.ErrInvalid)
 			}
-			o.Poll = poll
+			if name == "poll" {
+				o.Poll = d
+			} else {
+				o.Timeout = d
+			}
 		default:
 			return nil, fmt.Errorf("embedded: %w: unknown parameter %q; known are poll, prefix, timeout", driver.ErrInvalid, name)
 		}
@@ -73,14 +80,32 @@ func (d *Driver) check(ctx context.Context) error {
 	}
 }
 
-// AcquireAsync completes before it returns.
+// AcquireAsync completes before it returns, unless the disk is to be waited for.
 func (d *Driver) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, done func(*driver.AcquireResult, error)) {
-	done(d.Acquire(ctx, req))
+	if err := d.check(ctx); err != nil {
+		done(nil, err)
+		return
+	}
+	later(ctx, d.acquire(req), done)
 }
 
-// ReleaseAsync completes before it returns.
+// ReleaseAsync completes before it returns, unless the disk is to be waited for.
 func (d *Driver) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, done func(*driver.ReleaseResult, error)) {
-	done(d.Release(ctx, req))
+	if err := d.check(ctx); err != nil {
+		done(nil, err)
+		return
+	}
+	later(ctx, d.release(req), done)
+}
+
+// later gives the answer at once, or on a goroutine that waits for the disk, for
+// the memory's timeout at most.
+func later[T any](ctx context.Context, a answer[T], done func(T, error)) {
+	if a.pending == nil {
+		done(a.result, a.err)
+		return
+	}
+	go func() { done(a.wait(ctx)) }()
 }
 
 // Watch delivers hints until ctx ends or the driver is closed.
@@ -114,20 +139,36 @@ func (d *Driver) hint(h driver.Hint) {
 	}
 }
 
-// Ping fails once the driver is closed.
-func (d *Driver) Ping(ctx context.Context) error { return d.check(ctx) }
+// Ping fails once the driver is closed, and while no change can be made durable.
+func (d *Driver) Ping(ctx context.Context) error {
+	if err := d.check(ctx); err != nil || d.m.disk == nil {
+		return err
+	}
+	return d.m.disk.refuses()
+}
 
-// Capabilities describes the memory.
+// Capabilities describes the memory. With a file, a grant waits for the disk:
+// that is in the lateness. Over a reboot of the machine a lease may last for its
+// whole time again.
 func (d *Driver) Capabilities() driver.Capabilities {
-	return driver.Capabilities{
+	c := driver.Capabilities{
 		Name: "embedded", MinTTL: d.m.o.MinTTL, MaxTTL: maxTTL, Lateness: 50 * time.Millisecond, Poll: d.m.o.Poll,
 		Shared: true, Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockStore, Durability: driver.DurabilityProcess,
 		Retention: d.m.o.Retention,
 	}
+	if d.m.disk != nil {
+		c.Durability, c.Lateness = driver.DurabilityDisk, 500*time.Millisecond
+	}
+	return c
 }
 
-// Close ends this opener.
-func (d *Driver) Close() error {
-	d.once.Do(func() { close(d.ended) })
-	return nil
+// Close ends this opener, and with the last one a memory of its own.
+func (d *Driver) Close() (err error) {
+	d.once.Do(func() {
+		close(d.ended)
+		if d.m.openers.Add(-1) == 0 && d.m.owned {
+			err = d.m.Close()
+		}
+	})
+	return err
 }

@@ -101,12 +101,12 @@ func TestIdleRecordsAreCollectedAfterTheirRetention(t *testing.T) {
 		}
 		first := cycle()
 		time.Sleep(time.Hour - 1)
-		s.m.Collect()
+		s.collect()
 		if got := s.inspect("a").Token; got != first {
 			s.Fatalf("the record has the token %d before its retention has passed, want %d", got, first)
 		}
 		time.Sleep(time.Nanosecond)
-		s.m.Collect()
+		s.collect()
 		if got := s.inspect("a").Token; got != 0 {
 			s.Fatalf("the record has the token %d after its retention", got)
 		}
@@ -142,11 +142,11 @@ func TestHeldAndAwaitedRecordsAreNotCollected(t *testing.T) {
 		waiter := s.request("waiter")
 		s.queue(waiter, 1)
 		time.Sleep(5 * time.Second)
-		s.m.Collect()
+		s.collect()
 		s.queue(waiter, 1)
 		s.mustRelease(l, holder)
 		time.Sleep(5 * time.Second)
-		s.m.Collect()
+		s.collect()
 		if got := s.acquire(waiter); got.Token <= l.Token {
 			s.Errorf("token %d after %d", got.Token, l.Token)
 		}
@@ -165,7 +165,7 @@ func TestTombstoneInADueRecordIsKept(t *testing.T) {
 			s.Fatal(err)
 		}
 		time.Sleep(59 * time.Minute)
-		s.m.Collect()
+		s.collect()
 		_, err := s.d.Acquire(s.Context(), late)
 		s.lost(err, driver.CauseReleased)
 	})
@@ -195,7 +195,7 @@ func TestTokensFollowTheClockAndNeverFall(t *testing.T) {
 		// Retention counts from the token, which is ahead.
 		ahead = 0
 		time.Sleep(2 * time.Hour)
-		s.m.Collect()
+		s.collect()
 		if got := s.inspect("a").Token; got != last {
 			s.Errorf("the record has the token %d, want %d kept until the clock has passed it", got, last)
 		}
@@ -230,7 +230,7 @@ func TestWipeForgetsEverything(t *testing.T) {
 		r := s.request("one")
 		l := s.acquire(r)
 		s.queue(s.request("two"), 1)
-		s.m.Wipe()
+		s.wipe()
 		if got := s.inspect("a"); got.Token != 0 || len(got.Holders)+len(got.Waiters) != 0 {
 			s.Errorf("after the wipe %+v", got)
 		}

@@ -40,19 +40,23 @@ func (d *Driver) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.L
 	return d.prolong(ctx, req, true)
 }
 
-func (d *Driver) prolong(ctx context.Context, req *driver.RenewRequest, adopt bool) (lease *driver.Lease, err error) {
+func (d *Driver) prolong(ctx context.Context, req *driver.RenewRequest, adopt bool) (*driver.Lease, error) {
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	d.m.update(req.LockID, func(r *record, at moment) {
-		var h *holder
-		if h, _, err = r.find(req.LeaseRef); err != nil {
-			return
+	return d.prolonged(req, adopt).wait(ctx)
+}
+
+func (d *Driver) prolonged(req *driver.RenewRequest, adopt bool) answer[*driver.Lease] {
+	return change(d, req.LockID, func(r *record, at moment) (*driver.Lease, error) {
+		h, _, err := r.find(req.LeaseRef)
+		if err != nil {
+			return nil, err
 		}
 		if h.revoked {
-			err = driver.Lost(driver.CauseForced)
-			return
+			return nil, driver.Lost(driver.CauseForced)
 		}
+		r.changed = true
 		if adopt {
 			r.tell(h)
 			h.attach++
@@ -60,46 +64,58 @@ func (d *Driver) prolong(ctx context.Context, req *driver.RenewRequest, adopt bo
 		}
 		h.ttl = max(req.TTL, d.m.o.MinTTL)
 		h.expires = max(h.expires, at.now.Add(h.ttl))
-		lease = h.lease(r.id, at)
+		return h.lease(r.id, at), nil
 	})
-	return lease, err
 }
 
-// RenewMany renews one by one: there is no round trip to save.
+// RenewMany renews one by one, and waits for the disk, if there is one, once.
 func (d *Driver) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []driver.RenewResult {
 	results := make([]driver.RenewResult, len(reqs))
+	if err := d.check(ctx); err != nil {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	answers := make([]answer[*driver.Lease], len(reqs))
 	for i := range reqs {
-		results[i].Lease, results[i].Err = d.Renew(ctx, &reqs[i])
+		answers[i] = d.prolonged(&reqs[i], false)
+	}
+	for i, a := range answers {
+		results[i].Lease, results[i].Err = a.wait(ctx)
 	}
 	return results
 }
 
 // Release ends one hold.
-func (d *Driver) Release(ctx context.Context, req *driver.ReleaseRequest) (res *driver.ReleaseResult, err error) {
+func (d *Driver) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	d.m.update(req.LockID, func(r *record, _ moment) {
+	return d.release(req).wait(ctx)
+}
+
+func (d *Driver) release(req *driver.ReleaseRequest) answer[*driver.ReleaseResult] {
+	return change(d, req.LockID, func(r *record, _ moment) (*driver.ReleaseResult, error) {
 		h, e, lost := r.find(req.LeaseRef)
 		switch {
 		case e != nil && (e.cause == driver.CauseReleased || r.released(req)):
-			res = &driver.ReleaseResult{} // repeated
+			return &driver.ReleaseResult{}, nil // repeated
 		case lost != nil:
-			err = lost
+			return nil, lost
 		case req.RequestID == "" && len(h.holds) > 1:
-			err = driver.ErrAmbiguousHold
-		default:
-			request := req.RequestID
-			if request == "" {
-				request = h.holds[0]
-			}
-			res = &driver.ReleaseResult{HoldCount: r.dropHold(h, request), OwnerID: h.owner, Shared: h.shared}
-			if req.Attach == 0 && res.HoldCount == 0 {
-				r.tell(h)
-			}
+			return nil, driver.ErrAmbiguousHold
 		}
+		request := req.RequestID
+		if request == "" {
+			request = h.holds[0]
+		}
+		res := &driver.ReleaseResult{HoldCount: r.dropHold(h, request), OwnerID: h.owner, Shared: h.shared}
+		if req.Attach == 0 && res.HoldCount == 0 {
+			r.tell(h)
+		}
+		return res, nil
 	})
-	return res, err
 }
 
 // released says whether the hold was released before its lease ended otherwise.
@@ -130,7 +146,7 @@ func (d *Driver) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := d.check(ctx); err != nil {
 		return err
 	}
-	d.m.update(req.LockID, func(r *record, _ moment) {
+	_, err := change(d, req.LockID, func(r *record, _ moment) (none, error) {
 		mine := func(key driver.Key) bool { return req.Key == "" || req.Key == key }
 		if w := r.byRequest[req.RequestID]; w != nil && mine(w.key) {
 			r.dequeue(w)
@@ -138,17 +154,18 @@ func (d *Driver) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 		}
 		if h := r.holderOf(func(h *holder) bool { return slices.Contains(h.holds, req.RequestID) }); h != nil {
 			if !mine(h.key) {
-				return
+				return none{}, nil
 			}
 			if r.dropHold(h, req.RequestID) == 0 && h.to != d {
 				r.tell(h)
 			}
 			r.ends[len(r.ends)-1].attempt = req.Key
-			return
+			return none{}, nil
 		}
 		if _, ok := r.endOf(func(e end) bool { return e.ends(req.RequestID, req.Key) }); !ok {
 			r.remember(end{request: req.RequestID, cause: driver.CauseReleased, attempt: req.Key})
 		}
-	})
-	return nil
+		return none{}, nil
+	}).wait(ctx)
+	return err
 }

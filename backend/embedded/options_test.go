@@ -38,9 +38,11 @@ func TestURLs(t *testing.T) {
 		{"embedded:?poll=0s", driver.ErrInvalid, `poll="0s"`},
 		{"embedded:?poll=soon", driver.ErrInvalid, `poll="soon"`},
 		{"embedded:?pol=3s", driver.ErrInvalid, `"pol"; known are poll, prefix, timeout`},
-		{"embedded:///var/lib/locks.db", driver.ErrUnsupported, "durable storage"},
-		{"embedded:locks.db", driver.ErrUnsupported, "durable storage"},
-		{"embedded://host", driver.ErrUnsupported, "durable storage"},
+		{"embedded:?timeout=0s", driver.ErrInvalid, `timeout="0s"`},
+		{"embedded:?sync=none", driver.ErrInvalid, `"sync"; known are poll, prefix, timeout`},
+		{"embedded:locks.db", driver.ErrInvalid, "embedded:///path/locks.db"},
+		{"embedded://host", driver.ErrInvalid, "embedded:///path/locks.db"},
+		{"embedded://host/locks.db", driver.ErrInvalid, "embedded:///path/locks.db"},
 	} {
 		u, err := url.Parse(c.url)
 		if err != nil {

@@ -30,12 +30,18 @@ type record struct {
 	slot int
 
 	// evicted are the expired leases that no acquire or evict has reported yet,
-	// so that each expiry is reported once.
-	evicted []driver.Ended
+	// so that each expiry is reported once. With a file they stay, and with them
+	// those that were evicted, until somebody has told them.
+	evicted []untold
 	// unreported: the record is among the shard's unreported.
 	unreported bool
 	// hints collect what a call caused, until they are delivered.
 	hints []addressed
+
+	// changed: the record is not what was last handed to the disk, which is
+	// image (nil: nothing).
+	changed bool
+	image   []byte
 }
 
 // holder is a lease.
@@ -59,8 +65,10 @@ type waiter struct {
 	ticket, order  int64
 	priority       int
 	shared         bool
-	// key is of the latest attempt that asked for the place.
+	// key is of the latest attempt that asked for the place, lasts how long it
+	// asked for.
 	key      driver.Key
+	lasts    time.Duration
 	deadline driver.Instant
 	to       *Driver
 }
@@ -81,7 +89,13 @@ func (e end) ends(request string, key driver.Key) bool {
 	return e.request == request && (e.attempt == "" || e.attempt == key)
 }
 
-// addressed is a hint with the driver that it concerns.
+// untold is the end of a lease that is to be reported, not before again.
+type untold struct {
+	driver.Ended
+	again driver.Instant
+}
+
+// addressed is a hint with the driver that it concerns, nil if that is gone.
 type addressed struct {
 	driver.Hint
 	to *Driver
@@ -89,12 +103,7 @@ type addressed struct {
 
 func newRecord(id string) *record { return &record{id: id} }
 
-// report empties the expired leases that are to be reported.
-func (r *record) report() []driver.Ended {
-	evicted := r.evicted
-	r.evicted = nil
-	return evicted
-}
+func (r *record) busy() bool { return len(r.holders) > 0 || len(r.waiters) > 0 }
 
 // prune drops every expired holder and every dead waiter in one step.
 func (r *record) prune(now driver.Instant) {
@@ -102,7 +111,7 @@ func (r *record) prune(now driver.Instant) {
 	for i := len(r.holders) - 1; i >= 0; i-- {
 		if h := r.holders[i]; h.expires <= now {
 			r.endLease(h, driver.CauseExpired)
-			r.evicted = append(r.evicted, h.ended(r.id, driver.CauseExpired))
+			r.evicted = append(r.evicted, untold{Ended: h.ended(r.id, driver.CauseExpired)})
 		}
 	}
 	if len(r.waiters) > 0 && r.firstDeath <= now {
@@ -119,6 +128,7 @@ func (r *record) prune(now driver.Instant) {
 		}
 	}
 	if len(r.holders)+len(r.waiters) != before {
+		r.changed = true
 		r.wake()
 	}
 }
@@ -176,6 +186,7 @@ func (r *record) enqueue(w *waiter) {
 		r.byRequest = make(map[string]*waiter)
 	}
 	r.byRequest[w.request] = w
+	r.changed = true
 	if len(r.waiters) == 1 || w.deadline < r.firstDeath {
 		r.firstDeath = w.deadline
 	}
@@ -185,6 +196,7 @@ func (r *record) dequeue(w *waiter) {
 	i, _ := slices.BinarySearchFunc(r.waiters, w, compareWaiters)
 	r.waiters = slices.Delete(r.waiters, i, i+1)
 	delete(r.byRequest, w.request)
+	r.changed = true
 }
 
 func (r *record) holderOf(match func(*holder) bool) *holder {
@@ -196,6 +208,7 @@ func (r *record) holderOf(match func(*holder) bool) *holder {
 
 // endLease removes a lease and remembers its holds.
 func (r *record) endLease(h *holder, cause driver.Cause) {
+	r.changed = true
 	r.holders = slices.DeleteFunc(r.holders, func(other *holder) bool { return other == h })
 	for _, request := range h.holds {
 		r.remember(end{request: request, token: h.token, key: h.key, cause: cause})
@@ -203,6 +216,7 @@ func (r *record) endLease(h *holder, cause driver.Cause) {
 }
 
 func (r *record) remember(e end) {
+	r.changed = true
 	if len(r.ends) == driver.RememberedEnds {
 		r.ends = slices.Delete(r.ends, 0, 1)
 	}

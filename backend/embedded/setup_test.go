@@ -152,3 +152,17 @@ func (h *hints) take() []driver.Hint {
 	h.all = nil
 	return all
 }
+
+func (s *store) collect() {
+	s.Helper()
+	if err := s.m.Collect(); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *store) wipe() {
+	s.Helper()
+	if err := s.m.Wipe(); err != nil {
+		s.Fatal(err)
+	}
+}

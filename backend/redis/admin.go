@@ -102,29 +102,65 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 		if err != nil {
 			return nil, err
 		}
+		var listed []string
 		for i, group := range ids {
 			slices.Sort(group)
 			for _, id := range group {
-				if i == 0 && id <= after || !strings.HasPrefix(id, req.Prefix) {
-					continue
+				if strings.HasPrefix(id, req.Prefix) && (i > 0 || id > after) {
+					listed = append(listed, id)
 				}
-				if len(page.Locks) == req.PageSize {
-					last := page.Locks[req.PageSize-1].LockID
-					page.NextPageToken = fmt.Sprintf("%03x:%s", shardOf(last), last)
-					return page, nil
-				}
-				lock, err := s.Inspect(ctx, id)
-				if err != nil {
-					return nil, err
-				}
+			}
+		}
+		for len(listed) > 0 {
+			room := req.PageSize - len(page.Locks)
+			if room == 0 {
+				last := page.Locks[req.PageSize-1].LockID
+				page.NextPageToken = fmt.Sprintf("%03x:%s", shardOf(last), last)
+				return page, nil
+			}
+			n := min(len(listed), room, inspectAtOnce)
+			locks, err := s.inspectAll(ctx, listed[:n])
+			if err != nil {
+				return nil, err
+			}
+			for _, lock := range locks {
 				if len(lock.Waiters) > 0 || len(lock.Holders) > 0 && !req.Contended {
 					page.Locks = append(page.Locks, *lock)
 				}
 			}
+			listed = listed[n:]
 		}
 		after = ""
 	}
 	return page, nil
+}
+
+// inspectAtOnce bounds the locks that a listing reads in one pipeline.
+const inspectAtOnce = 128
+
+// inspectAll reads locks in the order of their ids.
+func (s *Store) inspectAll(ctx context.Context, ids []string) ([]*driver.Lock, error) {
+	locks, failed := make([]*driver.Lock, len(ids)), make([]error, len(ids))
+	calls := make([]*call, len(ids))
+	for i, id := range ids {
+		calls[i] = s.urgent(inspectScript, id)
+		calls[i].ctx = ctx
+		calls[i].done = func(_ *call, reply []any, err error) {
+			if err == nil {
+				locks[i], err = s.inspected(id, reply)
+			}
+			failed[i] = err
+		}
+	}
+	if err := s.read(ctx, calls); err != nil {
+		return nil, err
+	}
+	for _, err := range failed {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return locks, nil
 }
 
 // listShards is how many shards' indexes are read in one pipeline.

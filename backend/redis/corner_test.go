@@ -105,7 +105,7 @@ func TestAnEndIsTakenOnce(t *testing.T) {
 	member := endMember(e)
 	taken := func() (n int) {
 		c := s.again(t.Context(), e, member, func() { n++ })
-		s.run([]*call{c}, 1)
+		s.run(t.Context(), []*call{c}, 1)
 		return n
 	}
 	if n := taken(); n != 0 {

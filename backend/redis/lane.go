@@ -158,8 +158,9 @@ func (s *Store) submit(c *call, inline bool) {
 }
 
 // run sends calls past the lanes, those of one server in pipelines of at most so
-// many, and waits until each is completed: as long as a server may take.
-func (s *Store) run(calls []*call, most int) {
+// many, and waits until each is completed: as long as a server may take, or until
+// a deadline of ctx.
+func (s *Store) run(ctx context.Context, calls []*call, most int) {
 	var pending sync.WaitGroup
 	pending.Add(len(calls))
 	for _, c := range calls {
@@ -172,7 +173,7 @@ func (s *Store) run(calls []*call, most int) {
 			if n == nil {
 				go s.topology.find(part)
 			} else {
-				go n.exec(part)
+				go n.exec(ctx, part)
 			}
 		}
 	}
@@ -183,7 +184,7 @@ func (s *Store) run(calls []*call, most int) {
 func (s *Store) read(ctx context.Context, calls []*call) error {
 	ended := make(chan struct{})
 	go func() { // it ends with the calls, which the client's timeouts bound
-		s.run(calls, len(calls))
+		s.run(context.WithoutCancel(ctx), calls, len(calls))
 		close(ended)
 	}()
 	select {

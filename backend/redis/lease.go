@@ -45,7 +45,8 @@ func (s *Store) prolonged(req *driver.RenewRequest, reply []any, sent driver.Ins
 	return s.lease(req.LockID, fields(reply), sent)
 }
 
-// RenewMany renews leases in a few pipelines.
+// RenewMany renews leases in a few pipelines. A deadline of ctx ends it: whoever
+// waits for a reply that is lost could not try again while the lease stands.
 func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []driver.RenewResult {
 	results := make([]driver.RenewResult, len(reqs))
 	if err := s.check(ctx); err != nil {
@@ -66,7 +67,7 @@ func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []dri
 		}
 		calls[i] = c
 	}
-	s.run(calls, maxRenewals)
+	s.run(ctx, calls, maxRenewals)
 	return results
 }
 

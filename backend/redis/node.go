@@ -41,7 +41,9 @@ type node struct {
 // newNode does not connect.
 func (s *Store) newNode(addr string) *node {
 	n := &node{s: s, addr: addr}
-	n.hot.run, n.urgent.run = n.exec, n.exec
+	// Pipelines of several callers have no deadline but the client's timeouts.
+	fly := func(batch []*call) { n.exec(context.Background(), batch) }
+	n.hot.run, n.urgent.run = fly, fly
 	n.gone, n.retire = context.WithCancel(s.stopped)
 	n.links.node = n
 	size := s.o.Client.PoolSize
@@ -90,19 +92,19 @@ func (n *node) lane(c *call) *lane {
 
 // exec sends calls as one pipeline and completes each. A script that the
 // server does not know is loaded and called once more, and one that is flushed
-// even then is sent in full: NOSCRIPT proves that it did not run.
-func (n *node) exec(batch []*call) {
+// even then is sent in full: NOSCRIPT proves that it did not run. The client's
+// timeouts bound it, and so does a deadline of ctx.
+func (n *node) exec(ctx context.Context, batch []*call) {
 	batch = n.witnessed(wanted(batch))
-	l, batch := n.link(batch)
+	l, batch := n.link(ctx, batch)
 	if l != nil {
 		defer n.links.give(l)
 	}
-	unknown := n.pipeline(l, batch)
+	unknown := n.pipeline(ctx, l, batch)
 	if len(unknown) == 0 {
 		return
 	}
 	loaded := make(map[*script]error)
-	ctx := context.Background() // bounded by the client's timeouts
 	for _, c := range unknown {
 		if _, seen := loaded[c.script]; !seen {
 			loaded[c.script] = n.client.ScriptLoad(ctx, c.script.text).Err()
@@ -121,22 +123,21 @@ func (n *node) exec(batch []*call) {
 		}
 		again = append(again, c)
 	}
-	again = n.pipeline(l, again)
+	again = n.pipeline(ctx, l, again)
 	for _, c := range again {
 		c.args[0], c.args[1] = "eval", c.script.text
 	}
-	for _, c := range n.pipeline(l, again) { // EVAL knows what it is given
+	for _, c := range n.pipeline(ctx, l, again) { // EVAL knows what it is given
 		c.complete(nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
 	}
 }
 
 // pipeline sends the calls, completes or redirects those that were answered and
 // returns those whose script is unknown. l is the link of calls that may grant.
-func (n *node) pipeline(l *link, batch []*call) (unknown []*call) {
+func (n *node) pipeline(ctx context.Context, l *link, batch []*call) (unknown []*call) {
 	if len(batch) == 0 {
 		return nil
 	}
-	ctx := context.Background() // bounded by the client's timeouts
 	client := n.client
 	if l != nil {
 		client = l.client

@@ -222,7 +222,7 @@ func (s *Store) restamp(ctx context.Context, list ...int) error {
 				}
 			})
 		}
-		s.run(batch, maxBatch)
+		s.run(ctx, batch, maxBatch)
 		if err := firstOf(failed); err != nil {
 			return err
 		}

@@ -90,7 +90,7 @@ func (s *Store) Init(ctx context.Context) (done bool, err error) {
 	}
 	var longest time.Duration
 	var mu sync.Mutex // several servers answer at once
-	err = s.eachShard(func(shard int, failed *error) *call {
+	err = s.eachShard(ctx, func(shard int, failed *error) *call {
 		return s.stamp(ctx, shard, s.o.MaxTTL+margin, false, func(_ bool, stamp string, now int64, err error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -108,14 +108,14 @@ func (s *Store) Init(ctx context.Context) (done bool, err error) {
 
 // eachShard runs a call for each shard, those of a pipeline at a time, until one
 // fails.
-func (s *Store) eachShard(make func(shard int, failed *error) *call) error {
+func (s *Store) eachShard(ctx context.Context, make func(shard int, failed *error) *call) error {
 	for from := 0; from < shards; from += maxBatch {
 		var batch []*call
 		var failed [maxBatch]error
 		for i := range failed {
 			batch = append(batch, make(from+i, &failed[i]))
 		}
-		s.run(batch, maxBatch)
+		s.run(ctx, batch, maxBatch)
 		if err := firstOf(failed[:]); err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (s *Store) initialise(ctx context.Context) (done bool, err error) {
 		}
 		s.fresh.begun.Store(true)
 	}
-	err = s.eachShard(func(shard int, failed *error) *call {
+	err = s.eachShard(ctx, func(shard int, failed *error) *call {
 		return s.stamp(ctx, shard, 0, true, func(_ bool, stamp string, _ int64, err error) {
 			if *failed = err; err == nil {
 				*failed = s.otherTTL(stamp)

@@ -116,7 +116,7 @@ func (l *link) read(replID string, at driver.Instant) {
 
 // link returns a connected link if one of the calls needs it, and the calls that
 // are left to send: none, if there is no connection.
-func (n *node) link(batch []*call) (*link, []*call) {
+func (n *node) link(ctx context.Context, batch []*call) (*link, []*call) {
 	needed := false
 	for _, c := range batch {
 		needed = needed || c.start > 0
@@ -129,7 +129,7 @@ func (n *node) link(batch []*call) (*link, []*call) {
 		return l, batch
 	}
 	sent := n.s.o.Clock.Now()
-	err := l.client.Ping(context.Background()).Err() // bounded by the client's timeouts
+	err := l.client.Ping(ctx).Err()
 	if l.hasMet() {
 		return l, batch
 	}

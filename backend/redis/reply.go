@@ -107,7 +107,7 @@ func (s *Store) refusal(r fields, token int64) error {
 	case "ambiguous":
 		return driver.ErrAmbiguousHold
 	case "format":
-		return driver.ErrFormat
+		return fmt.Errorf("%w: it has format %s, this version reads format %d", driver.ErrFormat, r.text(1), driver.Format)
 	}
 	return fmt.Errorf("%w: a script answered %q", driver.ErrIndeterminate, r.text(0))
 }

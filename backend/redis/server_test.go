@@ -116,6 +116,39 @@ func TestAReplyThatIsLostIsIndeterminate(t *testing.T) {
 	release(t, s, r, l)
 }
 
+// A renewal whose reply is lost gives up at its deadline, long before the
+// client's timeout: there is to be time for another one.
+func TestALostReplyHoldsARenewalUpForNoLongerThanItsDeadline(t *testing.T) {
+	server := testenv.StartRedisT(t)
+	proxy := testenv.StartProxy(t, server.Addr())
+	s := openURL(t, "redis://"+proxy.Addr()+"?timeout=1h")
+	r := request("a", "r")
+	l := granted(t, s, r)
+	renewals := []driver.RenewRequest{{LeaseRef: refOf(r, l), TTL: time.Minute}}
+	ended := make(chan driver.RenewResult)
+	renew := func(timeout time.Duration) driver.RenewResult {
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			ended <- s.RenewMany(ctx, renewals)[0]
+		}()
+		select {
+		case res := <-ended:
+			return res
+		case <-time.After(patience):
+			t.Fatal("the renewal waits for the reply that was lost")
+			return driver.RenewResult{}
+		}
+	}
+	lost := proxy.FailAt(1, testenv.LoseReply, "evalsha")
+	if res := renew(500 * time.Millisecond); !errors.Is(res.Err, driver.ErrIndeterminate) || !lost.Happened() {
+		t.Errorf("a lost reply: %+v", res)
+	}
+	if res := renew(patience); res.Err != nil {
+		t.Errorf("the next renewal: %v", res.Err)
+	}
+}
+
 func TestRefusalsAreCertain(t *testing.T) {
 	server := testenv.StartRedisT(t, "--enable-debug-command", "yes")
 	s := openOn(t, server, "x")

@@ -110,7 +110,7 @@ func (s *Store) elect(ctx context.Context) (now int64, err error) {
 			s.sweeping.notBefore = s.o.Clock.Now().Add(rest)
 		}
 	}
-	s.run([]*call{c}, 1)
+	s.run(ctx, []*call{c}, 1)
 	return now, err
 }
 
@@ -174,7 +174,7 @@ func (s *Store) look(ctx context.Context, due []string) (found []driver.Ended) {
 			}
 			batch = append(batch, c)
 		}
-		s.run(batch, maxBatch)
+		s.run(ctx, batch, maxBatch)
 		due = due[n:]
 	}
 	return found

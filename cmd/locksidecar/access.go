@@ -5,51 +5,76 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/locksidecar/locksidecar/internal/app"
-	"github.com/locksidecar/locksidecar/internal/policy"
-	"github.com/locksidecar/locksidecar/internal/sdnotify"
+	"github.com/locksidecar/locksidecar/internal/config"
+	"github.com/locksidecar/locksidecar/internal/logging"
 )
 
-// policyVariable names a policy file where --policy does not.
-const policyVariable = "LOCKSIDECAR_POLICY"
+// The variables that stand between the flags and the file.
+const (
+	configVariable  = "LOCKSIDECAR_CONFIG"
+	backendVariable = "LOCKSIDECAR_BACKEND"
+	socketVariable  = "LOCKSIDECAR_SOCKET"
+	metricsVariable = "LOCKSIDECAR_METRICS"
+	policyVariable  = "LOCKSIDECAR_POLICY"
+)
 
-// accessFlags are about who may do what, and how much. It returns what is to be
-// called once the flags are known; it also looks whether systemd wants to hear
-// of this process.
-func accessFlags(c *cobra.Command, o *app.Options) (load func() error) {
+// settings are from where the configuration comes: flags, over the environment,
+// over the file.
+type settings struct {
+	file    string
+	o       config.Overrides
+	secrets logging.Secrets
+}
+
+// configFlag is --config.
+func (s *settings) configFlag(c *cobra.Command) {
+	c.Flags().StringVar(&s.file, "config", "", "the configuration file (default $"+configVariable+", then none)")
+}
+
+// flags are those that win over the file.
+func (s *settings) flags(c *cobra.Command) {
 	f := c.Flags()
-	file := f.String("policy", "", "file that says who may acquire, inspect and force which locks (default: whoever may open the socket)")
-	for _, l := range []struct {
-		field       *int
-		name, usage string
-	}{
-		{&o.Limits.Connections, "connections", "connections of one peer (default 256)"},
-		{&o.Limits.Leases, "leases", "leases held for one peer (default 10000)"},
-		{&o.Limits.Waiters, "waiters", "unanswered acquires of one peer (default 10000)"},
-		{&o.Limits.Calls, "calls", "calls and streams of one peer under way (default 20000)"},
-		{&o.Limits.Streams, "streams", "gRPC calls under way on one connection (default 1000)"},
-		{&o.Limits.Message, "message", "bytes of a request (default 65536)"},
-		{&o.Limits.Headers, "headers", "bytes of a request's headers (default 16384)"},
-		{&o.Limits.Reason, "reason", "bytes of the reason of a force-release (default 512)"},
-		{&o.Sizes.OwnerID, "owner-id", "bytes of an owner id (default 128)"},
-		{&o.Sizes.MetadataKeys, "metadata-keys", "keys of a lease's metadata (default 16)"},
-		{&o.Sizes.MetadataBytes, "metadata-bytes", "bytes of a lease's metadata (default 4096)"},
-		{&o.Sizes.PageSize, "page", "locks on a page of a listing (default 1000)"},
-	} {
-		f.IntVar(l.field, "limit-"+l.name, 0, l.usage)
+	f.StringVar(&s.o.Backend, "backend", "", "URL of the one backend, instead of the file's: redis://host:port, rediss://, redis+unix:///path, embedded:///path (a file) or embedded: (memory)")
+	f.StringVar(&s.o.Socket, "socket", "", "path of the socket (default "+config.DefaultSocket+")")
+	f.StringVar(&s.o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
+	f.StringVar(&s.o.PolicyFile, "policy", "", "file that says who may acquire, inspect and force which locks (default: whoever may open the socket)")
+	for _, l := range s.o.Limits.All() {
+		f.IntVar(l.Value, "limit-"+l.Name, 0, l.Usage)
 	}
-	return func() (err error) {
-		if *file == "" {
-			*file = os.Getenv(policyVariable)
+}
+
+// environment fills in what no flag said.
+func (s *settings) environment() {
+	s.file = fallback(s.file, configVariable)
+	s.o.Backend = fallback(s.o.Backend, backendVariable)
+	s.o.Socket = fallback(s.o.Socket, socketVariable)
+	s.o.Metrics = fallback(s.o.Metrics, metricsVariable)
+	s.o.PolicyFile = fallback(s.o.PolicyFile, policyVariable)
+}
+
+// load reads what is in force now. The secrets in it are known from then on.
+func (s *settings) load() (*config.Config, error) {
+	var f *config.File
+	if s.file != "" {
+		var err error
+		if f, err = config.Load(s.file); err != nil {
+			return nil, err
 		}
-		if *file != "" {
-			if o.Policy, err = policy.Load(*file); err != nil {
-				return &exitError{exitUsage, err}
-			}
-		}
-		if o.Notifier, err = sdnotify.FromEnvironment(); err != nil {
-			return &exitError{exitUsage, err}
-		}
-		return nil
 	}
+	c, err := f.Compile(s.file, s.o)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range c.Backends {
+		s.secrets.Add(secretsOf(b.URL)...)
+	}
+	return c, nil
+}
+
+// fallback is the variable's value where the flag was not given.
+func fallback(value, variable string) string {
+	if value == "" {
+		return os.Getenv(variable)
+	}
+	return value
 }

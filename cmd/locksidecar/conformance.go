@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,7 @@ func newConformance() *cobra.Command {
 	f.StringVarP(&output, "output", "o", "table", "table, json or junit")
 	f.StringVar(&filter, "run", "", "only cases whose names match this regular expression")
 	f.Uint64Var(&o.Seed, "seed", 0, "decides the randomised histories (default: drawn)")
-	f.IntVar(&o.Parallel, "parallel", 0, "cases at a time (default 8)")
+	f.IntVar(&o.Parallel, "parallel", 8, "cases at a time")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if (backendURL == "") == (endpoint == "") {
 			return usage("want either --backend URL or --endpoint unix:///path")
@@ -48,13 +49,22 @@ func newConformance() *cobra.Command {
 			if o.Filter, err = regexp.Compile(filter); err != nil {
 				return usage("--run: %v", err)
 			}
-		}
-		h := remote.Harness(client.Endpoint(endpoint))
-		if backendURL != "" {
-			var err error
-			if h, err = backendHarness(c.Context(), backendURL); err != nil {
-				return &exitError{exitUsage, err}
+			if !slices.ContainsFunc(conformance.Cases(), func(c conformance.Case) bool { return o.Filter.MatchString(c.Name) }) {
+				return usage("--run %q: no case has such a name; a run without it lists them", filter)
 			}
+		}
+		if o.Parallel < 1 {
+			return usage("--parallel %d: want 1 or more", o.Parallel)
+		}
+		h := remote.Harness(endpoint)
+		var err error
+		if backendURL != "" {
+			h, err = backendHarness(c.Context(), backendURL)
+		} else {
+			err = client.ValidEndpoint(endpoint)
+		}
+		if err != nil {
+			return &exitError{exitUsage, err}
 		}
 		report, err := conformance.Run(c.Context(), h, o)
 		if err != nil {

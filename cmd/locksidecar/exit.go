@@ -70,6 +70,8 @@ func describe(err error) string {
 	switch {
 	case client.NoDaemon(err):
 		return "no daemon answers (" + client.Message(err) + "); start one by: locksidecar dev, or name its socket by --endpoint or " + client.EndpointVariable
+	case status.Code(err) == codes.PermissionDenied:
+		return client.Message(err) + ": the sidecar denies it to this user, and its log says why"
 	case status.Code(err) == codes.DeadlineExceeded:
 		return "the daemon does not answer in time (" + client.Message(err) + "); ask it by: locksidecar health, and look into its log"
 	}

@@ -208,7 +208,9 @@ func (l *locker) source(ctx context.Context, errs io.Writer) (source, error) {
 	if err := validOutput(l.g.output); err != nil {
 		return nil, err
 	}
-	log, err := logging.New(errs, logging.Options{Level: "warn", Format: "text", Secrets: secretsOf(l.backend)})
+	var secrets logging.Secrets
+	secrets.Add(secretsOf(l.backend)...)
+	log, err := logging.New(errs, logging.Options{Level: "warn", Format: "text", Secrets: &secrets})
 	if err != nil {
 		return nil, err
 	}

@@ -12,14 +12,14 @@ import (
 )
 
 // logFlags are about the log of a daemon. It returns what makes the logger once
-// the flags and the backend are known.
-func logFlags(c *cobra.Command, format string) (open func(backend string) (*slog.Logger, error)) {
+// the flags are known; no line has any of the secrets.
+func logFlags(c *cobra.Command, format string) (open func(*logging.Secrets) (*slog.Logger, error)) {
 	var o logging.Options
 	c.Flags().StringVar(&o.Level, "log-level", "", "debug, info, warn or error (default $LOCKSIDECAR_LOG_LEVEL, then info)")
 	c.Flags().StringVar(&o.Format, "log-format", format, "json or text (without: json, but text on a terminal)")
-	return func(backend string) (*slog.Logger, error) {
+	return func(secrets *logging.Secrets) (*slog.Logger, error) {
 		o.Level = fallback(o.Level, "LOCKSIDECAR_LOG_LEVEL")
-		o.Secrets = secretsOf(backend)
+		o.Secrets = secrets
 		l, err := logging.New(c.ErrOrStderr(), o)
 		if err != nil {
 			return nil, &exitError{exitUsage, err}

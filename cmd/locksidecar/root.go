@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/locksidecar/locksidecar/internal/client"
 )
@@ -68,15 +70,33 @@ func newRoot() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }, SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage("%w; %s --help lists the flags", err, c.CommandPath())
+		return usage("%w; %s --help lists the flags", inWords(err), c.CommandPath())
 	})
 	root.AddCommand(
 		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g), newWatch(g),
-		newForceRelease(g), newHealth(g), newStore(), newConformance(), newVersion(), newCompletion(),
+		newForceRelease(g), newHealth(g), newStore(), newConfig(), newConformance(), newVersion(), newCompletion(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
 	return root
+}
+
+// inWords is the error of a flag whose value is no number, without the words of
+// the library that could not read it.
+func inWords(err error) error {
+	var invalid *pflag.InvalidValueError
+	var number *strconv.NumError
+	if !errors.As(err, &invalid) || !errors.As(err, &number) {
+		return err
+	}
+	want := "want a whole number"
+	if invalid.GetFlag().Value.Type() == "bool" {
+		want = "want true or false"
+	}
+	if errors.Is(err, strconv.ErrRange) {
+		want += ", this one is too large"
+	}
+	return fmt.Errorf("--%s %q: %s", invalid.GetFlag().Name, invalid.GetValue(), want)
 }
 
 // knownCommand refuses what is no command, and names those that are like it.

@@ -94,8 +94,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 func documented(root *cobra.Command, f func(words string, c *cobra.Command)) {
 	for _, c := range root.Commands() {
 		if !c.Hidden && c.Name() != "help" {
-			_, words, _ := strings.Cut(c.CommandPath(), " ")
-			f(words, c)
+			f(strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" "), c)
 			documented(c, f)
 		}
 	}

@@ -1,18 +1,23 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/app"
 	"github.com/locksidecar/locksidecar/internal/client"
+	"github.com/locksidecar/locksidecar/internal/config"
 	"github.com/locksidecar/locksidecar/internal/logging"
+	"github.com/locksidecar/locksidecar/internal/sdnotify"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -31,73 +36,99 @@ func build() app.Build {
 	return b
 }
 
-// fallback is the variable's value where the flag was not given.
-func fallback(value, variable string) string {
-	if value == "" {
-		return os.Getenv(variable)
-	}
-	return value
-}
-
 func newServe() *cobra.Command {
-	o := app.Options{Mode: 0o660}
+	from := &settings{}
 	c := &cobra.Command{
-		Use: "serve", Short: "Serve locks of a backend on a Unix socket", Args: exactly(),
-		Long: "Serve locks of a backend on a Unix socket, until SIGTERM or SIGINT.\n\n" +
-			"Flags win over the environment: LOCKSIDECAR_BACKEND, LOCKSIDECAR_SOCKET, LOCKSIDECAR_METRICS,\n" +
-			"LOCKSIDECAR_POLICY, LOCKSIDECAR_LOG_LEVEL.",
-		Example: "  locksidecar serve --backend redis://127.0.0.1:6379",
+		Use: "serve", Short: "Serve locks of backends on a Unix socket", Args: exactly(),
+		Long: "Serve locks of backends on a Unix socket, until SIGTERM or SIGINT.\n\n" +
+			"Flags win over the environment (" + configVariable + ", " + backendVariable + ", " + socketVariable + ",\n" +
+			metricsVariable + ", " + policyVariable + ", LOCKSIDECAR_LOG_LEVEL), which wins over the file. The file is\n" +
+			"read again on SIGHUP and when it changes.",
+		Example: "  locksidecar serve --backend redis://127.0.0.1:6379\n" +
+			"  locksidecar serve --backend embedded:///var/lib/locksidecar/locks.db\n  locksidecar serve --config /etc/locksidecar/config.yaml",
 	}
-	f := c.Flags()
-	f.StringVar(&o.Backend, "backend", "", "backend URL: redis://host:port, rediss://, redis+unix:///path or embedded:")
-	f.StringVar(&o.Socket, "socket", "", "path of the socket (default "+client.ServePath+")")
-	f.StringVar(&o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
-	loadAccess := accessFlags(c, &o)
+	from.configFlag(c)
+	from.flags(c)
 	openLog := logFlags(c, "")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		o.Backend = fallback(o.Backend, "LOCKSIDECAR_BACKEND")
-		o.Metrics = fallback(o.Metrics, "LOCKSIDECAR_METRICS")
-		if o.Socket = fallback(o.Socket, "LOCKSIDECAR_SOCKET"); o.Socket == "" {
-			o.Socket = client.ServePath
-		}
-		if o.Backend == "" {
-			return usage("no backend configured: use --backend or LOCKSIDECAR_BACKEND; to try it: locksidecar dev")
-		}
-		if err := loadAccess(); err != nil {
-			return err
-		}
+		from.environment()
+		o := app.Options{Build: build()}
 		var err error
-		if o.Logger, err = openLog(o.Backend); err != nil {
+		switch o.Config, err = from.load(); {
+		case errors.Is(err, config.ErrNoBackend):
+			return usage("no backend configured: use --backend, %s or --config; to try it: locksidecar dev", backendVariable)
+		case err != nil:
+			return &exitError{exitUsage, err}
+		}
+		if o.Logger, err = openLog(&from.secrets); err != nil {
 			return err
 		}
-		o.Build = build()
-		o.Listening = func() { o.Logger.Info("listening", driver.LogAddress, o.Socket) }
+		if o.Notifier, err = sdnotify.FromEnvironment(); err != nil {
+			return &exitError{exitUsage, err}
+		}
+		if len(o.Config.Files) > 0 {
+			o.Reload = from.load
+		}
+		var stop func()
+		o.Hangups, stop = hangups()
+		defer stop()
+		o.Listening = func() { o.Logger.Info("listening", driver.LogAddress, o.Config.Socket) }
 		return app.Run(c.Context(), o)
 	}
 	return c
 }
 
+// hangups passes SIGHUP on. Without a configuration file it is ignored, so that
+// a terminal that closes ends nothing.
+func hangups() (<-chan struct{}, func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	passed, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+			select {
+			case passed <- struct{}{}:
+			case <-done:
+				return
+			}
+		}
+	}()
+	return passed, func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
 func newDev() *cobra.Command {
-	o := app.Options{Backend: "embedded:", Mode: 0o660}
+	from := &settings{o: config.Overrides{Backend: "embedded:"}}
 	c := &cobra.Command{
 		Use: "dev", Short: "Try it: serve locks from memory, with nothing installed", Args: exactly(),
 	}
-	c.Flags().StringVar(&o.Socket, "socket", "", "path of the socket (default "+client.DevPath()+")")
-	c.Flags().StringVar(&o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz (default none)")
+	c.Flags().StringVar(&from.o.Socket, "socket", "", "path of the socket (default "+client.DevPath()+")")
+	c.Flags().StringVar(&from.o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz (default none)")
 	openLog := logFlags(c, logging.Text)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if o.Socket = fallback(o.Socket, "LOCKSIDECAR_SOCKET"); o.Socket == "" {
-			o.Socket = client.DevPath()
+		if from.o.Socket = fallback(from.o.Socket, socketVariable); from.o.Socket == "" {
+			from.o.Socket = client.DevPath()
 		}
-		o.Metrics = fallback(o.Metrics, "LOCKSIDECAR_METRICS")
+		from.o.Metrics = fallback(from.o.Metrics, metricsVariable)
+		o := app.Options{Build: build()}
 		var err error
-		if o.Logger, err = openLog(o.Backend); err != nil {
+		if o.Config, err = from.load(); err != nil {
 			return err
 		}
-		o.Build = build()
+		if o.Logger, err = openLog(&from.secrets); err != nil {
+			return err
+		}
 		o.Listening = func() {
-			_, _ = fmt.Fprintf(c.OutOrStdout(), "Locks are in memory and end with this process. Paste this to acquire one:\n\n"+
-				"  curl -sS --unix-socket '%s' http://localhost/locks/demo:acquire -d '{\"ttl\":\"60s\"}'\n\n", o.Socket)
+			// Standard output is the line alone, for whoever pastes by a program.
+			_, _ = fmt.Fprint(c.ErrOrStderr(), "Locks are in memory and end with this process. Paste this to acquire one:\n\n")
+			_, _ = fmt.Fprintf(c.OutOrStdout(), "curl -sS --unix-socket '%s' http://localhost/locks/demo:acquire -d '{\"ttl\":\"60s\"}'\n", o.Config.Socket)
 		}
 		return app.Run(c.Context(), o)
 	}

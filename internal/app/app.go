@@ -1,13 +1,15 @@
-// Package app composes the daemon: backend(breaker(driver)), renewal, socket,
-// metrics and events. It is the only package that knows them all.
+// Package app composes the daemon: for each backend a store over a breaker over a
+// driver, and a keeper; before them a router; socket, metrics and events. It is
+// the only package that knows them all.
 //
-// It guarantees that the daemon serves although its backend is down (and says
-// so), and that it stops in this order:
+// It guarantees that the daemon serves although a backend is down (and says
+// so), that a changed configuration is taken over as a whole or not at all
+// without ending a lease, and that it stops in this order:
 //
 //  1. no new grant is made, waiting acquires are told DRAINING;
-//  2. streams end and what they hold is released;
-//  3. the keeper waits for the releases;
-//  4. the metrics listener and the backend's connections close;
+//  2. streams end; what they hold is released, or left to be adopted;
+//  3. the keepers wait for the releases;
+//  4. the metrics listener and the backends' connections close;
 //  5. the socket's files are removed.
 package app
 
@@ -15,10 +17,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,38 +28,23 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/embedded"
 	"github.com/locksidecar/locksidecar/backend/redis"
-	"github.com/locksidecar/locksidecar/breaker"
+	"github.com/locksidecar/locksidecar/internal/config"
 	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/policy"
+	"github.com/locksidecar/locksidecar/internal/route"
 	"github.com/locksidecar/locksidecar/internal/sdnotify"
-	"github.com/locksidecar/locksidecar/renew"
 	"github.com/locksidecar/locksidecar/socket"
-)
-
-const (
-	// probeEvery is how often an idle backend is asked for a sign of life.
-	probeEvery = time.Second
-	// probeTimeout bounds one such question.
-	probeTimeout = 2 * time.Second
-	// drainTimeout bounds the stop.
-	drainTimeout = 10 * time.Second
 )
 
 // Options are a daemon's.
 type Options struct {
-	// Backend is the backend's URL.
-	Backend string
-	// Socket is the path of the Unix socket, Mode its mode.
-	Socket string
-	Mode   fs.FileMode
-	// Metrics is the address of the metrics' listener; empty means none.
-	Metrics string
-	// Limits bound each peer, Sizes the fields of its requests.
-	Limits socket.Limits
-	Sizes  backend.Limits
-	// Policy says who may do what; nil means that the socket's mode does.
-	Policy *policy.Policy
+	// Config is what is in force at first.
+	Config *config.Config
+	// Reload reads the configuration again, when one of its files has changed
+	// or something comes from Hangups. nil means that it does not change.
+	Reload  func() (*config.Config, error)
+	Hangups <-chan struct{}
 	// Build describes the binary.
 	Build Build
 	// Notifier tells the service manager that the daemon is ready, alive and
@@ -83,14 +70,23 @@ func OpenDriver(ctx context.Context, url string, env driver.Env) (driver.Driver,
 // daemon is a running one.
 type daemon struct {
 	o        Options
-	breaker  *breaker.Breaker
-	store    *backend.Store
-	keeper   *renew.Keeper
+	router   *route.Router
 	server   *socket.Server
 	metrics  *metrics.Metrics
 	events   *events.Log
-	ready    atomic.Bool
+	policy   atomic.Pointer[policy.Policy]
 	draining atomic.Bool
+	// refusals get why the daemon cannot serve at all.
+	refusals chan error
+	// deadline is when the stop must have ended; zero before it began.
+	deadline time.Time
+
+	mu sync.Mutex
+	// config is in force; only the goroutine that reloads writes it.
+	config *config.Config
+	// branches are the open ones, by what makes them what they are.
+	branches map[config.Backend]*branch
+	reloads  reloads
 }
 
 // Run serves until ctx ends, then drains. An error of one part ends the others
@@ -98,39 +94,35 @@ type daemon struct {
 func Run(ctx context.Context, o Options) error {
 	o.Logger = driver.Logger(o.Logger)
 	redis.LogClient(o.Logger)
-	raw, err := OpenDriver(ctx, o.Backend, driver.Env{Logger: o.Logger})
-	if err != nil {
-		return err
+	d := &daemon{
+		o: o, router: route.New(nil), metrics: metrics.New(o.Build.Version), events: events.New(o.Config.Events),
+		refusals: make(chan error, 1), branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
 	}
-	d := &daemon{o: o}
-	d.metrics = metrics.New(raw.Capabilities().Name, o.Build.Version)
-	d.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(name, from, to string) {
-		o.Logger.Warn("the circuit breaker changed", driver.LogCalls, name, driver.LogState, to, driver.LogWas, from)
-	}})
-	d.events = events.New(0)
-	told := observer{d.metrics, d.events}
-	d.store = backend.New(d.breaker, backend.Options{Observer: told, Limits: o.Sizes, Logger: o.Logger})
-	d.keeper = renew.New(d.store, renew.Options{Observer: told, Logger: o.Logger})
+	if o.Config.Replaced {
+		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
+	}
+	if err := d.apply(ctx, o.Config); err != nil {
+		return errors.Join(err, d.close())
+	}
 	d.server = socket.New(socket.Options{
-		Locks: d.store, Sessions: d.keeper, Events: watched{d.events}, Status: d.status, Limits: o.Limits, Logger: o.Logger,
-		Authorize: authorize(o.Policy),
-		Ready:     func() map[string]bool { return map[string]bool{d.store.Name(): d.ready.Load()} },
+		Locks: d.router, Sessions: d.router, Events: watched{d.events}, Status: d.status, Limits: o.Config.Limits.Peer(), Logger: o.Logger,
+		Authorize: d.authorizer(), Ready: d.ready,
 	})
-	err = d.serve(ctx)
+	err := d.serve(ctx)
 	return errors.Join(err, d.close())
 }
 
 // serve listens and runs the parts until ctx or one of them ends.
 func (d *daemon) serve(ctx context.Context) error {
-	listener, err := socket.Listen(d.o.Socket, d.o.Mode)
+	listener, err := socket.Listen(d.o.Config.Socket, d.o.Config.Mode)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	parts := []func(context.Context) error{d.probe}
-	if d.o.Metrics != "" {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.o.Metrics)
+	parts := []func(context.Context) error{d.reload, d.servable}
+	if d.o.Config.Metrics != "" {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.o.Config.Metrics)
 		if err != nil {
 			return errors.Join(fmt.Errorf("metrics listener: %w", err), listener.Close())
 		}
@@ -164,59 +156,48 @@ func (d *daemon) serve(ctx context.Context) error {
 	cancel(first)
 	d.draining.Store(true)
 	d.tell(sdnotify.Stopping)
-	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer stop()
-	err = d.server.Shutdown(drain)
+	err = d.drain()
 	for range running {
 		first = errors.Join(first, <-ended)
 	}
 	return errors.Join(first, err)
 }
 
+// servable waits for a reason for which the daemon cannot serve at all.
+func (d *daemon) servable(ctx context.Context) error {
+	select {
+	case err := <-d.refusals:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// drain ends the server, and leaves what is left of its time to close.
+func (d *daemon) drain() error {
+	c := d.inForce()
+	d.deadline = time.Now().Add(c.DrainTimeout)
+	ctx, stop := context.WithDeadline(context.Background(), d.deadline)
+	defer stop()
+	if c.Leave {
+		return d.server.Leave(ctx)
+	}
+	return d.server.Shutdown(ctx)
+}
+
 // close ends what has no listener.
 func (d *daemon) close() error {
-	drain, stop := context.WithTimeout(context.Background(), drainTimeout)
+	if d.deadline.IsZero() {
+		d.deadline = time.Now().Add(d.inForce().DrainTimeout)
+	}
+	ctx, stop := context.WithDeadline(context.Background(), d.deadline)
 	defer stop()
-	return errors.Join(d.keeper.Close(drain), d.store.Close())
-}
-
-// probe asks the backend for a sign of life until ctx ends.
-func (d *daemon) probe(ctx context.Context) error {
-	t := time.NewTicker(probeEvery)
-	defer t.Stop()
-	for first := true; ; first = false {
-		ask, cancel := context.WithTimeout(ctx, probeTimeout)
-		err := d.store.Ping(ask)
-		cancel()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, driver.ErrInvalid) { // no daemon of these options can serve the store
-			return fmt.Errorf("backend %q: %w", d.store.Name(), err)
-		}
-		if was := d.ready.Swap(err == nil); was != (err == nil) || first && err != nil {
-			d.tellReady(err)
-		}
-		d.metrics.Ready(err == nil)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// tellReady logs whether the backend answers.
-func (d *daemon) tellReady(err error) {
-	if err != nil {
-		d.o.Logger.Warn("the backend does not answer", driver.LogBackend, d.store.Name(), driver.LogError, err)
-		return
-	}
-	d.o.Logger.Info("the backend answers", driver.LogBackend, d.store.Name())
+	d.router.Wait()
+	return d.closeBranches(ctx)
 }
 
 func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {
-	s := d.metrics.Serve(d.ready.Load)
+	s := d.metrics.Serve(d.anyReady)
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -61,7 +61,7 @@ func (d *daemon) answers(ctx context.Context) bool {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", d.o.Socket)
+			return new(net.Dialer).DialContext(ctx, "unix", d.o.Config.Socket)
 		},
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/healthz", nil)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/locksidecar/locksidecar/internal/config"
 	"github.com/locksidecar/locksidecar/internal/sdnotify"
 )
 
@@ -48,7 +49,7 @@ func TestReadyOnceTheSocketAnswers(t *testing.T) {
 	go func() { _ = server.Serve(l) }()
 	defer func() { _ = server.Close() }()
 
-	d := &daemon{o: Options{Socket: l.Addr().String(), Notifier: n}}
+	d := &daemon{o: Options{Config: &config.Config{Socket: l.Addr().String()}, Notifier: n}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.notify(ctx) }()

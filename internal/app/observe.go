@@ -10,7 +10,7 @@ import (
 
 // observer tells the metrics and the events what store and keeper do.
 type observer struct {
-	*metrics.Metrics
+	*metrics.Backend
 	events *events.Log
 }
 
@@ -21,13 +21,13 @@ var (
 
 // Happened tells both.
 func (o observer) Happened(e backend.Event) {
-	o.Metrics.Happened(e)
+	o.Backend.Happened(e)
 	o.events.Happened(e)
 }
 
 // Lost tells both.
 func (o observer) Lost(l renew.LostObservation) {
-	o.Metrics.Lost(l)
+	o.Backend.Lost(l)
 	o.events.Lost(l)
 }
 

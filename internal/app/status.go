@@ -14,34 +14,52 @@ import (
 
 // status describes the daemon.
 func (d *daemon) status(context.Context) *lockpb.Status {
-	c := d.store.Capabilities()
-	b := &lockpb.Backend{
-		Name: d.store.Name(), Driver: c.Name, Serving: d.ready.Load(), Breaker: d.breaker.State(),
+	d.mu.Lock()
+	reloads := d.reloads
+	d.mu.Unlock()
+	s := &lockpb.Status{
+		Build:    &lockpb.Build{Version: d.o.Build.Version, Revision: d.o.Build.Revision, GoVersion: d.o.Build.GoVersion},
+		Draining: d.draining.Load(),
+		Configuration: &lockpb.Configuration{
+			LoadedAt: timestamppb.New(reloads.loaded), Reloads: reloads.ok, Refused: reloads.refused, Stale: reloads.stale,
+		},
+	}
+	for _, b := range d.list() {
+		s.Backends = append(s.Backends, b.message())
+		s.LeasesHeld += uint64(b.Keeper().Held()) //nolint:gosec // a count
+		s.Waiters += uint64(b.store.Waiting())    //nolint:gosec // a count
+	}
+	return s
+}
+
+func (b *branch) message() *lockpb.Backend {
+	c := b.store.Capabilities()
+	m := &lockpb.Backend{
+		Name: b.Name(), Driver: c.Name, Serving: b.ready.Load(), Breaker: b.breaker.State(), Retired: b.retired.Load(),
 		Capabilities: &lockpb.Capabilities{
 			MinTtl: durationpb.New(c.MinTTL), MaxTtl: durationpb.New(c.MaxTTL), Lateness: durationpb.New(c.Lateness),
 			Poll: durationpb.New(c.Poll), Shared: c.Shared, MaxWaiters: uint32(c.MaxWaiters), Watch: c.Watch, //nolint:gosec // a small number
 			ExpiryAtOnce: c.ExpiryAtOnce, ExpiryEvents: c.ExpiryEvents, Clock: string(c.Clock), Durability: string(c.Durability), Retention: durationpb.New(c.Retention),
 		},
 	}
-	if !b.Serving {
-		b.Reason = "the backend does not answer"
+	if !m.Serving {
+		m.Reason = "the backend does not answer"
 	}
-	if q, ok := driver.As[driver.Quarantiner](d.breaker); ok {
+	if refusal := *b.refusal.Load(); refusal != "" {
+		m.Reason = refusal
+	}
+	if q, ok := driver.As[driver.Quarantiner](b.breaker); ok {
 		if reason, remaining := q.Quarantine(); remaining > 0 {
-			b.Reason = fmt.Sprintf("in quarantine for %v more: %s", remaining.Round(time.Second), reason)
+			m.Reason = fmt.Sprintf("in quarantine for %v more: %s", remaining.Round(time.Second), reason)
 		}
 	}
-	b.Servers = d.servers()
-	return &lockpb.Status{
-		Build:    &lockpb.Build{Version: d.o.Build.Version, Revision: d.o.Build.Revision, GoVersion: d.o.Build.GoVersion},
-		Backends: []*lockpb.Backend{b}, LeasesHeld: uint64(d.keeper.Held()), Waiters: uint64(d.store.Waiting()), //nolint:gosec // counts
-		Draining: d.draining.Load(),
-	}
+	m.Servers = b.servers()
+	return m
 }
 
 // servers are those of the store, without their addresses.
-func (d *daemon) servers() (servers []*lockpb.Server) {
-	describer, ok := driver.As[driver.Describer](d.breaker)
+func (b *branch) servers() (servers []*lockpb.Server) {
+	describer, ok := driver.As[driver.Describer](b.breaker)
 	if !ok {
 		return nil
 	}

@@ -66,11 +66,19 @@ type Client struct {
 // New returns a client of an endpoint such as unix:///path. It connects with
 // the first call.
 func New(endpoint string) (*Client, error) {
-	path, ok := strings.CutPrefix(endpoint, "unix:")
-	if !ok || strings.Trim(path, "/") == "" {
-		return nil, fmt.Errorf("endpoint %q: want unix:///path/of/the/socket", endpoint)
+	if err := ValidEndpoint(endpoint); err != nil {
+		return nil, err
 	}
 	return dial(endpoint, func() string { return endpoint })
+}
+
+// ValidEndpoint says what is wrong with an endpoint: it must be unix:///path.
+func ValidEndpoint(endpoint string) error {
+	path, ok := strings.CutPrefix(endpoint, "unix:")
+	if !ok || strings.Trim(path, "/") == "" {
+		return fmt.Errorf("endpoint %q: want unix:///path/of/the/socket", endpoint)
+	}
+	return nil
 }
 
 // Open returns a client of the endpoint that Endpoint chooses. Where nothing is

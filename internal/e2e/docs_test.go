@@ -24,7 +24,7 @@ type snippet struct {
 	line            int
 }
 
-// snippets returns the shell blocks of a document.
+// snippets returns the blocks of a document.
 func snippets(t *testing.T, file string) []snippet {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(root, file))
@@ -41,6 +41,8 @@ func snippets(t *testing.T, file string) []snippet {
 			open.text += line + "\n"
 		case strings.HasPrefix(line, "```sh"):
 			open = &snippet{file: file, line: i + 1, how: strings.TrimSpace(strings.TrimPrefix(line, "```sh"))}
+		case line == "```python", line == "```js":
+			open = &snippet{file: file, line: i + 1, how: strings.TrimPrefix(line, "```")}
 		case strings.HasPrefix(line, "```"):
 			t.Errorf("%s:%d: a block of a language that no test runs: %s", file, i+1, line)
 		}
@@ -48,12 +50,16 @@ func snippets(t *testing.T, file string) []snippet {
 	return found
 }
 
-// Every shell block of the documents runs, as it stands, against a real daemon.
+// Every block of the documents runs, as it stands, against a real daemon.
 func TestSnippetsOfTheDocumentsRun(t *testing.T) {
-	for _, file := range []string{"README.md", "docs/api.md", "docs/cli.md", "docs/guarantees.md", "docs/metrics.md", "docs/access.md", "docs/host.md", "docs/redis.md", "CONTRIBUTING.md", "SECURITY.md", "conformance/README.md"} {
-		if _, err := os.Stat(filepath.Join(root, file)); err != nil && strings.HasPrefix(file, "conformance") {
-			continue // the suite documents itself in its package
-		}
+	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no documents: %v", err)
+	}
+	for i, f := range files {
+		files[i] = filepath.Join("docs", filepath.Base(f))
+	}
+	for _, file := range append(files, "README.md", "CONTRIBUTING.md", "SECURITY.md") {
 		run := shell(t)
 		for _, s := range snippets(t, file) {
 			t.Run(fmt.Sprintf("%s:%d", s.file, s.line), func(t *testing.T) { run(t, s) })
@@ -84,6 +90,11 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 		switch s.how {
 		case "", "grpcurl":
 			run(t, ctx, env, s.text)
+		case "python":
+			run(t, ctx, append(env, "PROGRAM="+s.text), "PYTHONPATH=examples/python '"+testenv.Python(t)+"' -c \"$PROGRAM\"")
+		case "js":
+			// Inside the package its own name is found, as where it is installed.
+			run(t, ctx, append(env, "PROGRAM="+s.text), "cd examples/node && '"+testenv.Node(t)+"' --input-type=module -e \"$PROGRAM\"")
 		case "redis":
 			text := strings.ReplaceAll(s.text, "redis://127.0.0.1:6379", redis.URL())
 			text = strings.ReplaceAll(text, "/tmp/locksidecar", filepath.Join(runtime, "serve"))

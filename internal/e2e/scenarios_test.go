@@ -77,6 +77,7 @@ func TestClientsBehaveAsTheScenariosSay(t *testing.T) {
 		url         func(t *testing.T) string
 	}{
 		{"embedded", ends, func(*testing.T) string { return "embedded:" }},
+		{"embedded-durable", outlives, func(t *testing.T) string { return "embedded://" + filepath.Join(t.TempDir(), "locks.db") }},
 		{"redis", outlives, func(t *testing.T) string { return testenv.StartRedisT(t).URL() }},
 	}
 	for _, runner := range runners {

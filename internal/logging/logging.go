@@ -32,8 +32,9 @@ type Options struct {
 	// Format is JSON or Text; empty means JSON unless the writer is a
 	// terminal.
 	Format string
-	// Secrets must not appear in any line.
-	Secrets []string
+	// Secrets must not appear in any line. nil means none beside what looks
+	// like one.
+	Secrets *Secrets
 }
 
 // New returns a logger that writes lines to w.

@@ -42,8 +42,11 @@ func TestOneEventIsOneLine(t *testing.T) {
 func TestSecretsAreHidden(t *testing.T) {
 	const lease = "00112233445566778899aabbccddeeff"
 	secrets := []string{"hunter2", "p/w:d", lease, "s3cret=", "chosen-by-a-caller", "q%22ote", `sl\\ash`}
+	var registered logging.Secrets
+	registered.Add("s3cret=")
+	registered.Add(`sl\ash`, `q"ote`)
 	for _, format := range []string{logging.JSON, logging.Text} {
-		out := logged(t, logging.Options{Format: format, Secrets: []string{"s3cret=", `sl\ash`, `q"ote`}}, func(l *slog.Logger) {
+		out := logged(t, logging.Options{Format: format, Secrets: &registered}, func(l *slog.Logger) {
 			l.Warn("cannot reach redis://me:hunter2@db:6379/0 or redis://:p/w:d@db")
 			l.Warn("failed", "error", errors.New(`parse "rediss://u:hunter2@[::1": missing ]; see ?password=hunter2&x=1`))
 			l.Warn("failed", "error", errors.Join(errors.New("lease "+lease), errors.New("s3cret= and s3cret%3D, q%22ote, sl\\ash")))

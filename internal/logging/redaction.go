@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // hidden stands for a secret.
@@ -24,23 +27,48 @@ var (
 // secretKeys are keys whose values are secrets.
 var secretKeys = map[string]bool{"lease_id": true, "request_id": true, "password": true, "secret": true}
 
-type redaction struct{ registered *strings.Replacer }
+// Secrets are those that no line may have. The zero value has none. It is safe
+// for concurrent use.
+type Secrets struct {
+	mu       sync.Mutex
+	known    []string
+	replacer atomic.Pointer[strings.Replacer]
+}
 
-func newRedaction(secrets []string) *redaction {
-	var pairs []string
+// Add registers secrets, for the lines from now on.
+func (r *Secrets) Add(secrets ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, s := range secrets {
+		if s != "" && !slices.Contains(r.known, s) {
+			r.known = append(r.known, s)
+		}
+	}
+	var pairs []string
+	for _, s := range r.known {
 		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s), strings.Trim(fmt.Sprintf("%q", s), `"`)} {
 			if form != "" {
 				pairs = append(pairs, form, hidden)
 			}
 		}
 	}
-	return &redaction{strings.NewReplacer(pairs...)}
+	r.replacer.Store(strings.NewReplacer(pairs...))
+}
+
+type redaction struct{ registered *Secrets }
+
+func newRedaction(secrets *Secrets) *redaction {
+	if secrets == nil {
+		secrets = &Secrets{}
+	}
+	return &redaction{secrets}
 }
 
 // text takes the secrets out of a text.
 func (r *redaction) text(s string) string {
-	s = r.registered.Replace(s)
+	if known := r.registered.replacer.Load(); known != nil {
+		s = known.Replace(s)
+	}
 	if strings.Contains(s, "://") {
 		s = password.ReplaceAllString(s, "$1:"+hidden+"@")
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,13 @@ const (
 	Renewals          = "locksidecar_renewals_total"
 	BackendReady      = "locksidecar_backend_ready"
 	BuildInfo         = "locksidecar_build_info"
+	ConfigReloads     = "locksidecar_config_reloads_total"
+)
+
+// The results of a reload.
+const (
+	ReloadOK      = "ok"
+	ReloadRefused = "refused"
 )
 
 // The results of an acquire.
@@ -44,10 +52,21 @@ const (
 	resultError       = "error"
 )
 
-// Metrics are those of one process with one backend. It implements
-// backend.Observer and renew.Observer.
+// Metrics are those of one process.
 type Metrics struct {
-	registry  *prometheus.Registry
+	registry                         *prometheus.Registry
+	acquires, contended              *prometheus.CounterVec
+	lost, expired, renewals, reloads *prometheus.CounterVec
+	wait                             *prometheus.HistogramVec
+	waiters, held, ready             *prometheus.GaugeVec
+
+	mu       sync.Mutex
+	backends map[string]*Backend
+}
+
+// Backend are the metrics of one backend. It implements backend.Observer and
+// renew.Observer.
+type Backend struct {
 	acquires  map[bool]map[string]prometheus.Counter
 	wait      map[bool]prometheus.Observer
 	contended prometheus.Counter
@@ -56,64 +75,82 @@ type Metrics struct {
 	lost      map[renew.Reason]prometheus.Counter
 	expired   prometheus.Counter
 	renewals  map[string]prometheus.Counter
-	ready     prometheus.Gauge
 }
 
 var (
-	_ backend.Observer = (*Metrics)(nil)
-	_ renew.Observer   = (*Metrics)(nil)
+	_ backend.Observer = (*Backend)(nil)
+	_ renew.Observer   = (*Backend)(nil)
 )
 
-// New registers the metrics of a backend, and those of the Go runtime and the
-// process.
-func New(backendName, version string) *Metrics {
+// New registers the metrics of the Go runtime, of the process and of backends
+// to come.
+func New(version string) *Metrics {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	of := prometheus.Labels{"backend": backendName}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: of}, labels)
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		r.MustRegister(c)
 		return c
 	}
-	gauge := func(name, help string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: of})
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
 		r.MustRegister(g)
 		return g
 	}
-	acquires := counter(Acquires, "Acquires that have ended, by mode and result.", "mode", "result")
-	lost := counter(LeasesLost, "Leases held for applications that were lost, by reason.", "reason")
-	renewals := counter(Renewals, "Renewals that were answered, by result.", "result")
-	wait := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: AcquireWait, Help: "Time from the call of an acquire to its end.", ConstLabels: of,
-		Buckets: []float64{.0005, .001, .0025, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-	}, []string{"mode"})
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: BuildInfo, Help: "1, with the version of this build."}, []string{"version"})
-	r.MustRegister(wait, info)
-	info.WithLabelValues(version).Set(1)
 	m := &Metrics{
-		registry: r, acquires: make(map[bool]map[string]prometheus.Counter), wait: make(map[bool]prometheus.Observer),
-		contended: counter(ContendedAcquires, "Acquires that did not get the lock at once.").WithLabelValues(),
-		waiters:   gauge(Waiters, "Acquires that wait in this process."),
-		held:      gauge(LeasesHeld, "Leases that this process holds for applications."),
-		lost:      make(map[renew.Reason]prometheus.Counter),
-		expired:   counter(LeasesExpired, "Expired leases that this process evicted; each expiry is counted once in a fleet.").WithLabelValues(),
-		renewals:  make(map[string]prometheus.Counter),
-		ready:     gauge(BackendReady, "Whether the backend answers."),
+		registry: r, backends: make(map[string]*Backend),
+		acquires:  counter(Acquires, "Acquires that have ended, by mode and result.", "backend", "mode", "result"),
+		contended: counter(ContendedAcquires, "Acquires that did not get the lock at once.", "backend"),
+		lost:      counter(LeasesLost, "Leases held for applications that were lost, by reason.", "backend", "reason"),
+		expired:   counter(LeasesExpired, "Expired leases that this process evicted; each expiry is counted once in a fleet.", "backend"),
+		renewals:  counter(Renewals, "Renewals that were answered, by result.", "backend", "result"),
+		reloads:   counter(ConfigReloads, "Changed configurations that were taken over or refused.", "result"),
+		waiters:   gauge(Waiters, "Acquires that wait in this process.", "backend"),
+		held:      gauge(LeasesHeld, "Leases that this process holds for applications.", "backend"),
+		ready:     gauge(BackendReady, "Whether the backend answers.", "backend"),
+		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: AcquireWait, Help: "Time from the call of an acquire to its end.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"backend", "mode"}),
 	}
+	r.MustRegister(m.wait)
+	gauge(BuildInfo, "1, with the version of this build.", "version").WithLabelValues(version).Set(1)
+	for _, result := range []string{ReloadOK, ReloadRefused} {
+		m.reloads.WithLabelValues(result)
+	}
+	return m
+}
+
+// Backend are the metrics of the backend with this name, the same ones each
+// time.
+func (m *Metrics) Backend(name string) *Backend {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b := m.backends[name]; b != nil {
+		return b
+	}
+	b := &Backend{
+		acquires: make(map[bool]map[string]prometheus.Counter), wait: make(map[bool]prometheus.Observer),
+		contended: m.contended.WithLabelValues(name), waiters: m.waiters.WithLabelValues(name), held: m.held.WithLabelValues(name),
+		lost: make(map[renew.Reason]prometheus.Counter), expired: m.expired.WithLabelValues(name),
+		renewals: make(map[string]prometheus.Counter),
+	}
+	m.ready.WithLabelValues(name)
 	for shared, mode := range map[bool]string{false: "exclusive", true: "shared"} {
-		m.wait[shared] = wait.WithLabelValues(mode)
-		m.acquires[shared] = make(map[string]prometheus.Counter)
+		b.wait[shared] = m.wait.WithLabelValues(name, mode)
+		b.acquires[shared] = make(map[string]prometheus.Counter)
 		for _, result := range []string{resultGranted, resultHeld, resultCancelled, resultUnavailable, resultInvalid, resultError} {
-			m.acquires[shared][result] = acquires.WithLabelValues(mode, result)
+			b.acquires[shared][result] = m.acquires.WithLabelValues(name, mode, result)
 		}
 	}
 	for _, reason := range renew.Reasons() {
-		m.lost[reason] = lost.WithLabelValues(string(reason))
+		b.lost[reason] = m.lost.WithLabelValues(name, string(reason))
 	}
 	for _, result := range []string{"ok", "failed", "lost"} {
-		m.renewals[result] = renewals.WithLabelValues(result)
+		b.renewals[result] = m.renewals.WithLabelValues(name, result)
 	}
-	return m
+	m.backends[name] = b
+	return b
 }
 
 func resultOf(err error) string {
@@ -133,7 +170,7 @@ func resultOf(err error) string {
 }
 
 // Acquired counts an acquire that has ended.
-func (m *Metrics) Acquired(o backend.AcquireObservation) {
+func (m *Backend) Acquired(o backend.AcquireObservation) {
 	m.acquires[o.Shared][resultOf(o.Err)].Inc()
 	m.wait[o.Shared].Observe(o.Wait.Seconds())
 	if o.Contended {
@@ -142,46 +179,53 @@ func (m *Metrics) Acquired(o backend.AcquireObservation) {
 }
 
 // Waiting counts the acquires that wait.
-func (m *Metrics) Waiting(delta int) { m.waiters.Add(float64(delta)) }
+func (m *Backend) Waiting(delta int) { m.waiters.Add(float64(delta)) }
 
 // Happened counts the expired leases.
-func (m *Metrics) Happened(e backend.Event) {
+func (m *Backend) Happened(e backend.Event) {
 	if e.Kind == backend.Ended && e.Cause == driver.CauseExpired {
 		m.expired.Inc()
 	}
 }
 
 // Held counts the leases held.
-func (m *Metrics) Held(delta int) { m.held.Add(float64(delta)) }
+func (m *Backend) Held(delta int) { m.held.Add(float64(delta)) }
 
 // Lost counts lost leases.
-func (m *Metrics) Lost(o renew.LostObservation) {
+func (m *Backend) Lost(o renew.LostObservation) {
 	if c := m.lost[o.Reason]; c != nil {
 		c.Inc()
 	}
 }
 
 // Renewed counts answered renewals.
-func (m *Metrics) Renewed(result string) {
+func (m *Backend) Renewed(result string) {
 	if c := m.renewals[result]; c != nil {
 		c.Inc()
 	}
 }
 
-// Ready says whether the backend answers.
-func (m *Metrics) Ready(ready bool) {
-	m.ready.Set(map[bool]float64{true: 1}[ready])
+// Ready says whether a backend answers.
+func (m *Metrics) Ready(name string, ready bool) {
+	m.ready.WithLabelValues(name).Set(map[bool]float64{true: 1}[ready])
 }
 
+// Closed says that a backend is not used any more: whether it answers is
+// nobody's question. What was counted stays.
+func (m *Metrics) Closed(name string) { m.ready.DeleteLabelValues(name) }
+
+// Reloaded counts a changed configuration: ReloadOK or ReloadRefused.
+func (m *Metrics) Reloaded(result string) { m.reloads.WithLabelValues(result).Inc() }
+
 // Serve returns a server of /metrics, /healthz (the process lives) and /readyz
-// (the backend answers), and nothing else.
+// (a backend answers), and nothing else.
 func (m *Metrics) Serve(ready func() bool) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !ready() {
-			http.Error(w, "the backend does not answer", http.StatusServiceUnavailable)
+			http.Error(w, "no backend answers", http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = w.Write([]byte("ok\n"))

@@ -16,7 +16,7 @@ import (
 )
 
 func TestCountsAcquiresByResult(t *testing.T) {
-	m := New("redis", "v1")
+	m := New("v1").Backend("redis")
 	for result, err := range map[string]error{
 		resultGranted: nil, resultHeld: &driver.HeldError{}, resultCancelled: context.Canceled,
 		resultUnavailable: fmt.Errorf("acquire: %w", driver.ErrBreakerOpen), resultInvalid: &backend.InvalidError{}, resultError: driver.ErrClosed,
@@ -32,11 +32,16 @@ func TestCountsAcquiresByResult(t *testing.T) {
 }
 
 func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
-	m := New("embedded", "v1")
-	m.Lost(renew.LostObservation{Reason: renew.ReasonForced})
-	m.Lost(renew.LostObservation{Reason: "made up by a caller"})
-	m.Held(1)
-	m.Ready(true)
+	m := New("v1")
+	b := m.Backend("embedded")
+	b.Lost(renew.LostObservation{Reason: renew.ReasonForced})
+	b.Lost(renew.LostObservation{Reason: "made up by a caller"})
+	b.Held(1)
+	m.Ready("embedded", true)
+	m.Reloaded(ReloadRefused)
+	if m.Backend("embedded") != b {
+		t.Error("a backend's metrics are not the same ones each time")
+	}
 	problems, err := testutil.GatherAndLint(m.registry)
 	if err != nil || len(problems) != 0 {
 		t.Errorf("lint: %v, %v", problems, err)
@@ -45,10 +50,13 @@ func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
 	h := m.Serve(func() bool { return false }).Handler
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	text := w.Body.String()
-	for _, name := range []string{Acquires, AcquireWait, ContendedAcquires, Waiters, LeasesHeld, LeasesLost, LeasesExpired, Renewals, BackendReady, BuildInfo} {
+	for _, name := range []string{Acquires, AcquireWait, ContendedAcquires, Waiters, LeasesHeld, LeasesLost, LeasesExpired, Renewals, BackendReady, BuildInfo, ConfigReloads} {
 		if !strings.Contains(text, name) {
 			t.Errorf("%s is not served", name)
 		}
+	}
+	if m.Closed("embedded"); testutil.CollectAndCount(m.ready) != 0 || testutil.CollectAndCount(m.held) != 1 {
+		t.Error("a closed backend is asked for, or what was counted is gone")
 	}
 	if strings.Contains(text, "made up") {
 		t.Error("a caller's text became a label")

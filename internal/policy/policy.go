@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"slices"
+
+	"github.com/locksidecar/locksidecar/internal/pattern"
 )
 
 // Verb is what a rule grants.
@@ -45,7 +47,7 @@ type rule struct {
 	sockets  []string
 	uids     []uint32
 	gids     []uint32
-	patterns []pattern
+	patterns []pattern.Pattern
 	may      []Verb
 }
 
@@ -92,5 +94,5 @@ func (r *rule) hasGroup(s *Subject) bool {
 }
 
 func (r *rule) matches(lockID string) bool {
-	return slices.ContainsFunc(r.patterns, func(p pattern) bool { return p.match(lockID) })
+	return slices.ContainsFunc(r.patterns, func(p pattern.Pattern) bool { return p.Match(lockID) })
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/locksidecar/locksidecar/internal/pattern"
 )
 
 // Section is the policy as written: a mapping with the one key "rules". It may
@@ -103,7 +105,7 @@ func (names Lookup) rule(n *yaml.Node) (*rule, error) {
 		"who": func(n *yaml.Node) error { return names.who(n, r) },
 		"locks": note("locks", func(n *yaml.Node) error {
 			return each(n, "locks", func(n *yaml.Node) error {
-				p, err := parsePattern(n.Value)
+				p, err := pattern.Parse(n.Value)
 				r.patterns = append(r.patterns, p)
 				return at(n, err)
 			})

@@ -75,7 +75,9 @@ func code(s string) string {
 
 func TestMetricsTableOfTheDocumentsIsTheCodes(t *testing.T) {
 	w := httptest.NewRecorder()
-	metrics.New("redis", "v1").Serve(func() bool { return true }).Handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m := metrics.New("v1")
+	m.Backend("redis")
+	m.Serve(func() bool { return true }).Handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	help, labels := map[string]string{}, map[string][]string{}
 	series := regexp.MustCompile(`^(locksidecar_\w+?)(?:_bucket|_sum|_count)?\{(.*)\} `)
 	label := regexp.MustCompile(`(\w+)="`)

@@ -30,7 +30,7 @@ local now = clock[1] * 1000000 + clock[2]
 local function int(n) return string.format('%.0f', n) end
 
 local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h', 'x')
-if rec[1] and tonumber(rec[1]) > 1 then return {'format'} end
+if rec[1] and tonumber(rec[1]) > 1 then return {'format', rec[1]} end
 local last = tonumber(rec[2] or 0)
 local qlen = redis.call('ZCARD', KEYS[2])
 -- dirty: the record is to be written; moved: somebody may be grantable now.

@@ -1,7 +1,18 @@
 /** How a lock is asked for. */
 import { randomBytes } from "node:crypto";
 import { duration } from "./durations.js";
-import type { AcquireRequest } from "./gen/locksidecar/v1/lock.js";
+import { LimitExceededError } from "./errors.js";
+import { AcquireRequest } from "./gen/locksidecar/v1/lock.js";
+import { status as Code } from "@grpc/grpc-js";
+
+/**
+ * The largest acquire, in bytes: what a sidecar takes by default. One that is
+ * much larger ends the stream, and with it whatever else is held on it.
+ */
+const LARGEST = 64 * 1024;
+
+/** The longest duration, in milliseconds: some thirty years. */
+const LONGEST_MS = 1e12;
 
 /** How to acquire a lock. */
 export interface AcquireOptions {
@@ -39,11 +50,16 @@ export function newRequestId(): string {
   return randomBytes(16).toString("hex");
 }
 
-/** The request of the options. */
+/**
+ * The request of the options.
+ *
+ * @throws what is wrong with it, if it cannot be sent. On the stream that would
+ * be the end of all that is on it.
+ */
 export function acquireRequest(name: string, o: AcquireOptions): AcquireRequest {
   const metadata: Record<string, string> = { ...o.metadata };
   if (o.traceparent) metadata["traceparent"] = o.traceparent;
-  return {
+  const request: AcquireRequest = {
     lock_id: name,
     owner_id: o.owner ?? "",
     ttl: optional("ttlMs", o.ttlMs),
@@ -58,10 +74,22 @@ export function acquireRequest(name: string, o: AcquireOptions): AcquireRequest 
     max_hold: optional("maxHoldMs", o.maxHoldMs),
     linger: o.linger ?? false,
   };
+  const bytes = AcquireRequest.encode(request).finish().length;
+  if (bytes > LARGEST) {
+    throw new LimitExceededError({
+      reason: "LIMIT_EXCEEDED",
+      message: `the request has ${bytes} bytes; allowed: at most ${LARGEST}`,
+      code: Code.RESOURCE_EXHAUSTED,
+      metadata: { limit: "message" },
+    });
+  }
+  return request;
 }
 
 function optional(name: string, ms: number | undefined) {
   if (ms === undefined) return undefined;
-  if (!Number.isFinite(ms) || ms < 0) throw new RangeError(`${name} is ${ms}, want milliseconds`);
+  if (!Number.isFinite(ms) || ms < 0 || ms > LONGEST_MS) {
+    throw new RangeError(`${name} is ${ms}, want milliseconds from 0 to ${LONGEST_MS}`);
+  }
   return duration(ms);
 }

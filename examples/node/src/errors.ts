@@ -111,6 +111,9 @@ export class InvalidRequestIdError extends InvalidError {}
 /** The request cannot be read. */
 export class InvalidRequestError extends InvalidError {}
 
+/** The sidecar's configuration leads this lock to no store. */
+export class NoRouteError extends InvalidError {}
+
 /** The store cannot do this. */
 export class UnsupportedError extends LocksidecarError {}
 
@@ -173,6 +176,7 @@ export const errorTypes: Readonly<Record<string, new (facts: ErrorFacts, options
   INVALID_REQUEST_ID: InvalidRequestIdError,
   INVALID_REQUEST: InvalidRequestError,
   "INVALID_…": InvalidError,
+  NO_ROUTE: NoRouteError,
   UNSUPPORTED: UnsupportedError,
   PERMISSION_DENIED: PermissionDeniedError,
   LIMIT_EXCEEDED: LimitExceededError,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
-import { Client, ClientClosedError, InvalidError, LeaseLostError, LockHeldError } from "@locksidecar/client";
+import { Client, ClientClosedError, InvalidError, LeaseLostError, LimitExceededError, LockHeldError, type AcquireOptions } from "@locksidecar/client";
 import { AdminServiceClient } from "#client/gen/locksidecar/v1/lock.js";
 import { credentials } from "@grpc/grpc-js";
 import { aborted, eventually, Sidecar } from "./sidecar.js";
@@ -204,4 +204,21 @@ test("many locks and many waits go over one stream", async (t) => {
   await Promise.all(bodies);
   assert.equal(runs, 50);
   await Promise.all(leases.map((l) => l.release()));
+});
+
+test("a request that cannot be sent is refused and costs no lease", async (t) => {
+  const sidecar = await Sidecar.start(t);
+  await using client = new Client({ endpoint: sidecar.endpoint });
+  await using held = await client.acquire("held");
+  const large = "x".repeat(1 << 20);
+  await assert.rejects(client.acquire(large), LimitExceededError);
+  await assert.rejects(client.acquire("a", { metadata: { large } }), LimitExceededError);
+  const wrong: AcquireOptions[] = [
+    { waitMs: 1e300 }, { waitMs: -1 }, { ttlMs: NaN }, { maxHoldMs: Infinity },
+    { priority: -1 }, { priority: 1.5 }, { tokenFloor: 1n << 70n },
+  ];
+  for (const options of wrong) await assert.rejects(client.acquire("a", options), (err) => !(err instanceof LeaseLostError));
+  await (await client.acquire("a", { waitMs: 1e12 })).release();
+  assert(held.attached);
+  held.check();
 });

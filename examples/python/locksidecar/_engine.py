@@ -19,7 +19,7 @@ import grpc
 from locksidecar import _clock
 from locksidecar._lease import BaseLease
 from locksidecar._pending import L, Leaving, Make, Pending
-from locksidecar._request import Traceparent, jitter, trace
+from locksidecar._request import Traceparent, check_wait, jitter, trace
 from locksidecar._stream import Stream, dial
 from locksidecar._timers import Timers
 from locksidecar.errors import (
@@ -84,7 +84,8 @@ class Engine:
     # What applications ask for.
 
     def acquire(self, request: lock_pb2.AcquireRequest, wait: float | None, make: Make[L]) -> Pending[L]:
-        """Asks for a lease; the future of what is returned gets it."""
+        """Asks for a lease; the future of what is returned gets it. ValueError for a wait that is none."""
+        check_wait(wait)
         with self._locked():
             if self._closed:
                 raise Cancelled("the client is closed")

@@ -7,10 +7,18 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 
+from locksidecar.errors import LimitExceeded
 from locksidecar.v1 import lock_pb2
 
 #: Returns the W3C traceparent of the work at hand, or None.
 Traceparent = Callable[[], "str | None"]
+
+#: The largest acquire, in bytes: what a sidecar takes by default. One that is much larger ends the stream, and with it
+#: whatever else is held on it.
+_LARGEST = 64 * 1024
+
+#: The longest duration, in seconds: some thirty years.
+_LONGEST = 1e9
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -31,6 +39,19 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
+def nanoseconds(name: str, seconds: float) -> int:
+    """Seconds as the sidecar takes them. ValueError if they are no duration."""
+    if not -_LONGEST <= seconds <= _LONGEST:  # also no NaN
+        raise ValueError(f"{name} is {seconds}, want seconds, at most {_LONGEST:.0f}")
+    return round(seconds * 1e9)
+
+
+def check_wait(wait: float | None) -> None:
+    """ValueError unless it is a time to wait."""
+    if wait is not None and not 0 <= wait <= _LONGEST:
+        raise ValueError(f"wait is {wait}, want seconds from 0 to {_LONGEST:.0f}, or None to wait until the lock is granted")
+
+
 def acquire_request(
     lock_id: str,
     *,
@@ -49,7 +70,9 @@ def acquire_request(
         metadata=metadata, token_floor=token_floor, request_id=new_request_id(),
     )
     if ttl is not None:
-        request.ttl.FromNanoseconds(round(ttl * 1e9))
+        request.ttl.FromNanoseconds(nanoseconds("ttl", ttl))
     if max_hold is not None:
-        request.max_hold.FromNanoseconds(round(max_hold * 1e9))
+        request.max_hold.FromNanoseconds(nanoseconds("max_hold", max_hold))
+    if (size := request.ByteSize()) > _LARGEST:
+        raise LimitExceeded(f"the request has {size} bytes; allowed: at most {_LARGEST}", {"limit": "message"})
     return request

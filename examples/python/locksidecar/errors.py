@@ -120,6 +120,12 @@ class InvalidRequestId(Invalid):
     REASON = "INVALID_REQUEST_ID"
 
 
+class NoRoute(Invalid):
+    """The sidecar's configuration leads this lock to no store."""
+
+    REASON = "NO_ROUTE"
+
+
 class Unsupported(LocksidecarError):
     """The store cannot do this."""
 

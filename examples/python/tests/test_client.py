@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from locksidecar import Cancelled, Client, Hooks, LeaseLost, LockHeld
+from locksidecar import Cancelled, Client, Hooks, LeaseLost, LimitExceeded, LockHeld
 from tests.conftest import PATIENCE, Sidecar, eventually
 
 
@@ -268,3 +268,20 @@ def test_the_end_of_a_process_gives_everything_back(sidecar: Sidecar, client: Cl
     program = "import sys; from locksidecar import Client; c = Client(sys.argv[1]); c.acquire('a', ttl=60); c.acquire('b', ttl=60)"
     subprocess.run([sys.executable, "-c", program, sidecar.endpoint], check=True, timeout=PATIENCE)
     assert not client.get("a").holders and not client.get("b").holders
+
+
+def test_a_request_that_cannot_be_sent_is_refused_and_costs_no_lease(client: Client) -> None:
+    large = "x" * (1 << 20)
+    with client.lock("held") as held:
+        with pytest.raises(LimitExceeded):
+            client.acquire(large)
+        with pytest.raises(LimitExceeded):
+            client.acquire("a", metadata={"k": large})
+        for wait in (-1, float("nan"), float("inf"), 1e300):
+            with pytest.raises(ValueError, match="wait is"):
+                client.acquire("a", wait=wait)
+        for ttl in (float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="ttl is"):
+                client.acquire("a", ttl=ttl)
+        client.acquire("a", wait=1e9).release()
+        assert held.attached

@@ -349,18 +349,32 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("build", "backends", "leases_held", "waiters", "draining")
+    __slots__ = ("build", "backends", "leases_held", "waiters", "draining", "configuration")
     BUILD_FIELD_NUMBER: _ClassVar[int]
     BACKENDS_FIELD_NUMBER: _ClassVar[int]
     LEASES_HELD_FIELD_NUMBER: _ClassVar[int]
     WAITERS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
     build: Build
     backends: _containers.RepeatedCompositeFieldContainer[Backend]
     leases_held: int
     waiters: int
     draining: bool
-    def __init__(self, build: _Optional[_Union[Build, _Mapping]] = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., leases_held: _Optional[int] = ..., waiters: _Optional[int] = ..., draining: bool = ...) -> None: ...
+    configuration: Configuration
+    def __init__(self, build: _Optional[_Union[Build, _Mapping]] = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., leases_held: _Optional[int] = ..., waiters: _Optional[int] = ..., draining: bool = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ...) -> None: ...
+
+class Configuration(_message.Message):
+    __slots__ = ("loaded_at", "reloads", "refused", "stale")
+    LOADED_AT_FIELD_NUMBER: _ClassVar[int]
+    RELOADS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    loaded_at: _timestamp_pb2.Timestamp
+    reloads: int
+    refused: int
+    stale: bool
+    def __init__(self, loaded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reloads: _Optional[int] = ..., refused: _Optional[int] = ..., stale: bool = ...) -> None: ...
 
 class Build(_message.Message):
     __slots__ = ("version", "revision", "go_version")
@@ -373,13 +387,14 @@ class Build(_message.Message):
     def __init__(self, version: _Optional[str] = ..., revision: _Optional[str] = ..., go_version: _Optional[str] = ...) -> None: ...
 
 class Backend(_message.Message):
-    __slots__ = ("name", "driver", "serving", "reason", "breaker", "capabilities", "servers")
+    __slots__ = ("name", "driver", "serving", "reason", "breaker", "capabilities", "retired", "servers")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     SERVING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
     SERVERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     driver: str
@@ -387,8 +402,9 @@ class Backend(_message.Message):
     reason: str
     breaker: str
     capabilities: Capabilities
+    retired: bool
     servers: _containers.RepeatedCompositeFieldContainer[Server]
-    def __init__(self, name: _Optional[str] = ..., driver: _Optional[str] = ..., serving: bool = ..., reason: _Optional[str] = ..., breaker: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., servers: _Optional[_Iterable[_Union[Server, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., driver: _Optional[str] = ..., serving: bool = ..., reason: _Optional[str] = ..., breaker: _Optional[str] = ..., capabilities: _Optional[_Union[Capabilities, _Mapping]] = ..., retired: bool = ..., servers: _Optional[_Iterable[_Union[Server, _Mapping]]] = ...) -> None: ...
 
 class Server(_message.Message):
     __slots__ = ("role", "version", "run_id", "persistence", "eviction_policy", "warnings", "refused", "checked_at")

@@ -1971,7 +1971,9 @@ type Status struct {
 	// Acquires that wait in this sidecar.
 	Waiters uint64 `protobuf:"varint,4,opt,name=waiters,proto3" json:"waiters,omitempty"`
 	// This process asks the application to wait until it has stopped.
-	Draining      bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	Draining bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	// What became of the configuration since the start.
+	Configuration *Configuration `protobuf:"bytes,6,opt,name=configuration,proto3" json:"configuration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2041,6 +2043,85 @@ func (x *Status) GetDraining() bool {
 	return false
 }
 
+func (x *Status) GetConfiguration() *Configuration {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+type Configuration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When what is in force was read.
+	LoadedAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=loaded_at,json=loadedAt,proto3" json:"loaded_at,omitempty"`
+	// How many times a changed configuration was taken over, and how many times
+	// one was refused.
+	Reloads uint32 `protobuf:"varint,2,opt,name=reloads,proto3" json:"reloads,omitempty"`
+	Refused uint32 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	// The latest change was refused: what is in force is older. The log says why.
+	Stale         bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Configuration) Reset() {
+	*x = Configuration{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Configuration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Configuration) ProtoMessage() {}
+
+func (x *Configuration) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
+func (*Configuration) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Configuration) GetLoadedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LoadedAt
+	}
+	return nil
+}
+
+func (x *Configuration) GetReloads() uint32 {
+	if x != nil {
+		return x.Reloads
+	}
+	return 0
+}
+
+func (x *Configuration) GetRefused() uint32 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Configuration) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
 type Build struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -2052,7 +2133,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2145,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2158,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Build) GetVersion() string {
@@ -2112,16 +2193,19 @@ type Backend struct {
 	// closed, half-open or open; of acquires.
 	Breaker      string        `protobuf:"bytes,5,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	Capabilities *Capabilities `protobuf:"bytes,6,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// No route leads to it any more; it is closed when nothing of it is in use
+	// here.
+	Retired bool `protobuf:"varint,7,opt,name=retired,proto3" json:"retired,omitempty"`
 	// What the servers of the store last said of themselves to a new connection.
 	// Empty where the driver knows of none, or none was met yet.
-	Servers       []*Server `protobuf:"bytes,7,rep,name=servers,proto3" json:"servers,omitempty"`
+	Servers       []*Server `protobuf:"bytes,8,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2217,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2230,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Backend) GetName() string {
@@ -2191,6 +2275,13 @@ func (x *Backend) GetCapabilities() *Capabilities {
 	return nil
 }
 
+func (x *Backend) GetRetired() bool {
+	if x != nil {
+		return x.Retired
+	}
+	return false
+}
+
 func (x *Backend) GetServers() []*Server {
 	if x != nil {
 		return x.Servers
@@ -2224,7 +2315,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2327,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2340,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Server) GetRole() string {
@@ -2330,7 +2421,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2342,7 +2433,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2355,7 +2446,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Capabilities) GetMinTtl() *durationpb.Duration {
@@ -2609,27 +2700,34 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"hold_count\x18\f \x01(\rR\tholdCount\x12\x14\n" +
 	"\x05ended\x18\r \x01(\bR\x05ended\x12\x16\n" +
 	"\x06missed\x18\x0e \x01(\x04R\x06missed\"\x12\n" +
-	"\x10GetStatusRequest\"\xc1\x01\n" +
+	"\x10GetStatusRequest\"\x86\x02\n" +
 	"\x06Status\x12+\n" +
 	"\x05build\x18\x01 \x01(\v2\x15.locksidecar.v1.BuildR\x05build\x123\n" +
 	"\bbackends\x18\x02 \x03(\v2\x17.locksidecar.v1.BackendR\bbackends\x12\x1f\n" +
 	"\vleases_held\x18\x03 \x01(\x04R\n" +
 	"leasesHeld\x12\x18\n" +
 	"\awaiters\x18\x04 \x01(\x04R\awaiters\x12\x1a\n" +
-	"\bdraining\x18\x05 \x01(\bR\bdraining\"\\\n" +
+	"\bdraining\x18\x05 \x01(\bR\bdraining\x12C\n" +
+	"\rconfiguration\x18\x06 \x01(\v2\x1d.locksidecar.v1.ConfigurationR\rconfiguration\"\x92\x01\n" +
+	"\rConfiguration\x127\n" +
+	"\tloaded_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bloadedAt\x12\x18\n" +
+	"\areloads\x18\x02 \x01(\rR\areloads\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\rR\arefused\x12\x14\n" +
+	"\x05stale\x18\x04 \x01(\bR\x05stale\"\\\n" +
 	"\x05Build\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\x12\x1d\n" +
 	"\n" +
-	"go_version\x18\x03 \x01(\tR\tgoVersion\"\xf5\x01\n" +
+	"go_version\x18\x03 \x01(\tR\tgoVersion\"\x8f\x02\n" +
 	"\aBackend\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12\x18\n" +
 	"\aserving\x18\x03 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
 	"\abreaker\x18\x05 \x01(\tR\abreaker\x12@\n" +
-	"\fcapabilities\x18\x06 \x01(\v2\x1c.locksidecar.v1.CapabilitiesR\fcapabilities\x120\n" +
-	"\aservers\x18\a \x03(\v2\x16.locksidecar.v1.ServerR\aservers\"\x89\x02\n" +
+	"\fcapabilities\x18\x06 \x01(\v2\x1c.locksidecar.v1.CapabilitiesR\fcapabilities\x12\x18\n" +
+	"\aretired\x18\a \x01(\bR\aretired\x120\n" +
+	"\aservers\x18\b \x03(\v2\x16.locksidecar.v1.ServerR\aservers\"\x89\x02\n" +
 	"\x06Server\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
@@ -2681,7 +2779,7 @@ func file_locksidecar_v1_lock_proto_rawDescGZIP() []byte {
 	return file_locksidecar_v1_lock_proto_rawDescData
 }
 
-var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*AcquireRequest)(nil),        // 0: locksidecar.v1.AcquireRequest
 	(*Lease)(nil),                 // 1: locksidecar.v1.Lease
@@ -2707,38 +2805,39 @@ var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*Event)(nil),                 // 21: locksidecar.v1.Event
 	(*GetStatusRequest)(nil),      // 22: locksidecar.v1.GetStatusRequest
 	(*Status)(nil),                // 23: locksidecar.v1.Status
-	(*Build)(nil),                 // 24: locksidecar.v1.Build
-	(*Backend)(nil),               // 25: locksidecar.v1.Backend
-	(*Server)(nil),                // 26: locksidecar.v1.Server
-	(*Capabilities)(nil),          // 27: locksidecar.v1.Capabilities
-	nil,                           // 28: locksidecar.v1.AcquireRequest.MetadataEntry
-	nil,                           // 29: locksidecar.v1.Lease.MetadataEntry
-	nil,                           // 30: locksidecar.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 33: google.protobuf.Any
+	(*Configuration)(nil),         // 24: locksidecar.v1.Configuration
+	(*Build)(nil),                 // 25: locksidecar.v1.Build
+	(*Backend)(nil),               // 26: locksidecar.v1.Backend
+	(*Server)(nil),                // 27: locksidecar.v1.Server
+	(*Capabilities)(nil),          // 28: locksidecar.v1.Capabilities
+	nil,                           // 29: locksidecar.v1.AcquireRequest.MetadataEntry
+	nil,                           // 30: locksidecar.v1.Lease.MetadataEntry
+	nil,                           // 31: locksidecar.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 34: google.protobuf.Any
 }
 var file_locksidecar_v1_lock_proto_depIdxs = []int32{
-	31, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	31, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	28, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
-	31, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	31, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	31, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
-	32, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
-	29, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
-	31, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	32, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	32, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	29, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
+	32, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	32, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	32, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
+	33, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	30, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
+	32, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 9: locksidecar.v1.Lock.holders:type_name -> locksidecar.v1.Holder
 	8,  // 10: locksidecar.v1.Lock.waiters:type_name -> locksidecar.v1.Waiter
-	31, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
-	31, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	32, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
-	30, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
+	32, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
+	32, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	33, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
+	31, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
 	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
 	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
 	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	31, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	31, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	32, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	32, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
 	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
 	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
 	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
@@ -2746,44 +2845,46 @@ var file_locksidecar_v1_lock_proto_depIdxs = []int32{
 	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
 	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
 	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	33, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	31, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	34, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	32, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
 	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
 	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	32, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	24, // 32: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
-	25, // 33: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	27, // 34: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	26, // 35: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
-	32, // 36: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
-	31, // 37: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	31, // 38: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	31, // 39: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	31, // 40: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	31, // 41: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 42: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 43: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 44: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 45: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 46: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 47: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 48: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 49: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
-	22, // 50: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 51: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 52: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 53: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 54: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 55: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 56: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 57: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 58: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
-	23, // 59: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	51, // [51:60] is the sub-list for method output_type
-	42, // [42:51] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	33, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	25, // 32: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
+	26, // 33: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
+	24, // 34: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
+	33, // 35: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
+	28, // 36: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	27, // 37: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
+	33, // 38: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
+	32, // 39: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	32, // 40: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	32, // 41: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	32, // 42: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	32, // 43: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 44: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 45: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 46: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 47: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 48: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 49: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 50: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 51: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	22, // 52: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 53: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 54: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 55: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 56: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 57: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 58: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 59: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 60: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	23, // 61: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	53, // [53:62] is the sub-list for method output_type
+	44, // [44:53] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }
@@ -2811,7 +2912,7 @@ func file_locksidecar_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_locksidecar_v1_lock_proto_rawDesc), len(file_locksidecar_v1_lock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

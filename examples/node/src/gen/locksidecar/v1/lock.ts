@@ -411,6 +411,23 @@ export interface Status {
   waiters: bigint;
   /** This process asks the application to wait until it has stopped. */
   draining: boolean;
+  /** What became of the configuration since the start. */
+  configuration: Configuration | undefined;
+}
+
+export interface Configuration {
+  /** When what is in force was read. */
+  loaded_at:
+    | Timestamp
+    | undefined;
+  /**
+   * How many times a changed configuration was taken over, and how many times
+   * one was refused.
+   */
+  reloads: number;
+  refused: number;
+  /** The latest change was refused: what is in force is older. The log says why. */
+  stale: boolean;
 }
 
 export interface Build {
@@ -431,6 +448,11 @@ export interface Backend {
   capabilities:
     | Capabilities
     | undefined;
+  /**
+   * No route leads to it any more; it is closed when nothing of it is in use
+   * here.
+   */
+  retired: boolean;
   /**
    * What the servers of the store last said of themselves to a new connection.
    * Empty where the driver knows of none, or none was met yet.
@@ -2983,7 +3005,7 @@ export const GetStatusRequest: MessageFns<GetStatusRequest> = {
 };
 
 function createBaseStatus(): Status {
-  return { build: undefined, backends: [], leases_held: 0n, waiters: 0n, draining: false };
+  return { build: undefined, backends: [], leases_held: 0n, waiters: 0n, draining: false, configuration: undefined };
 }
 
 export const Status: MessageFns<Status> = {
@@ -3008,6 +3030,9 @@ export const Status: MessageFns<Status> = {
     }
     if (message.draining !== false) {
       writer.uint32(40).bool(message.draining);
+    }
+    if (message.configuration !== undefined) {
+      Configuration.encode(message.configuration, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -3059,6 +3084,14 @@ export const Status: MessageFns<Status> = {
           message.draining = reader.bool();
           continue;
         }
+        case 6: {
+          if (tag !== 50) {
+            break;
+          }
+
+          message.configuration = Configuration.decode(reader, reader.uint32());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3078,6 +3111,93 @@ export const Status: MessageFns<Status> = {
     message.leases_held = object.leases_held ?? 0n;
     message.waiters = object.waiters ?? 0n;
     message.draining = object.draining ?? false;
+    message.configuration = (object.configuration !== undefined && object.configuration !== null)
+      ? Configuration.fromPartial(object.configuration)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseConfiguration(): Configuration {
+  return { loaded_at: undefined, reloads: 0, refused: 0, stale: false };
+}
+
+export const Configuration: MessageFns<Configuration> = {
+  encode(message: Configuration, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.loaded_at !== undefined) {
+      Timestamp.encode(message.loaded_at, writer.uint32(10).fork()).join();
+    }
+    if (message.reloads !== 0) {
+      writer.uint32(16).uint32(message.reloads);
+    }
+    if (message.refused !== 0) {
+      writer.uint32(24).uint32(message.refused);
+    }
+    if (message.stale !== false) {
+      writer.uint32(32).bool(message.stale);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Configuration {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseConfiguration();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.loaded_at = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.reloads = reader.uint32();
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.refused = reader.uint32();
+          continue;
+        }
+        case 4: {
+          if (tag !== 32) {
+            break;
+          }
+
+          message.stale = reader.bool();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<Configuration>, I>>(base?: I): Configuration {
+    return Configuration.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Configuration>, I>>(object: I): Configuration {
+    const message = createBaseConfiguration();
+    message.loaded_at = (object.loaded_at !== undefined && object.loaded_at !== null)
+      ? Timestamp.fromPartial(object.loaded_at)
+      : undefined;
+    message.reloads = object.reloads ?? 0;
+    message.refused = object.refused ?? 0;
+    message.stale = object.stale ?? false;
     return message;
   },
 };
@@ -3153,7 +3273,16 @@ export const Build: MessageFns<Build> = {
 };
 
 function createBaseBackend(): Backend {
-  return { name: "", driver: "", serving: false, reason: "", breaker: "", capabilities: undefined, servers: [] };
+  return {
+    name: "",
+    driver: "",
+    serving: false,
+    reason: "",
+    breaker: "",
+    capabilities: undefined,
+    retired: false,
+    servers: [],
+  };
 }
 
 export const Backend: MessageFns<Backend> = {
@@ -3176,8 +3305,11 @@ export const Backend: MessageFns<Backend> = {
     if (message.capabilities !== undefined) {
       Capabilities.encode(message.capabilities, writer.uint32(50).fork()).join();
     }
+    if (message.retired !== false) {
+      writer.uint32(56).bool(message.retired);
+    }
     for (const v of message.servers) {
-      Server.encode(v!, writer.uint32(58).fork()).join();
+      Server.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -3238,7 +3370,15 @@ export const Backend: MessageFns<Backend> = {
           continue;
         }
         case 7: {
-          if (tag !== 58) {
+          if (tag !== 56) {
+            break;
+          }
+
+          message.retired = reader.bool();
+          continue;
+        }
+        case 8: {
+          if (tag !== 66) {
             break;
           }
 
@@ -3267,6 +3407,7 @@ export const Backend: MessageFns<Backend> = {
     message.capabilities = (object.capabilities !== undefined && object.capabilities !== null)
       ? Capabilities.fromPartial(object.capabilities)
       : undefined;
+    message.retired = object.retired ?? false;
     message.servers = object.servers?.map((e) => Server.fromPartial(e)) || [];
     return message;
   },

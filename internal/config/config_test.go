@@ -1,0 +1,269 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/locksidecar/locksidecar/internal/config"
+)
+
+func example(t *testing.T) []byte {
+	t.Helper()
+	raw, err := os.ReadFile("../../docs/config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// write writes a file of the test's own.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// schema validates a document by the published schema.
+func schema(t *testing.T) func(raw string) error {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("config.schema.json", document); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("config.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(raw string) error {
+		var v any
+		if err := yaml.Unmarshal([]byte(raw), &v); err != nil {
+			return err
+		}
+		return s.Validate(v)
+	}
+}
+
+// The example has every key that there is, and is taken as it says.
+func TestExampleIsCompleteAndValid(t *testing.T) {
+	raw := example(t)
+	if err := schema(t)(string(raw)); err != nil {
+		t.Errorf("the schema refuses the example: %v", err)
+	}
+	secret := write(t, "payments.url", "redis://:hunter2@payments:6379\n")
+	text := strings.ReplaceAll(string(raw), "/etc/locksidecar/payments.url", secret)
+	f, err := config.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Compile("example", config.Overrides{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []config.Backend{{Name: "main", URL: "redis://127.0.0.1:6379?timeout=1s"}, {Name: "payments", URL: "redis://:hunter2@payments:6379"}}
+	if d := cmp.Diff(want, c.Backends); d != "" {
+		t.Error(d)
+	}
+	if c.Policy == nil || c.Metrics != ":9718" || c.Mode != 0o660 || c.Leave || c.DrainTimeout != 10*time.Second || c.Events != 16384 {
+		t.Errorf("the example means %+v", c)
+	}
+	for _, l := range c.Limits.All() {
+		if *l.Value == 0 || !strings.HasSuffix(l.Usage, "(default "+itoa(*l.Value)+")") {
+			t.Errorf("the limit %s is %d: %s", l.Name, *l.Value, l.Usage)
+		}
+	}
+	for lock, route := range map[string]int{"payments/eu/ledger": 0, "payments/eu": 1, "refunds/1": 1, "a": 2} {
+		if r, ok := c.Route(lock); !ok || r != &c.Routes[route] {
+			t.Errorf("%s goes by %+v", lock, r)
+		}
+	}
+	for _, key := range keys(t) {
+		if !bytes.Contains(raw, []byte(key+":")) {
+			t.Errorf("the example lacks the key %q", key)
+		}
+	}
+	if e := c.Explain("payments/eu"); strings.Contains(cmp.Diff(e, nil), "hunter2") || e.Store != "redis://payments:6379" {
+		t.Errorf("explain: %+v", e)
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// keys are all of the schema's.
+func keys(t *testing.T) (all []string) {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var visit func(any)
+	visit = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if p, ok := v["properties"].(map[string]any); ok {
+				for key := range p {
+					if key != "gid" { // the example of docs/access.md has it
+						all = append(all, key)
+					}
+				}
+			}
+			for _, inner := range v {
+				visit(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				visit(inner)
+			}
+		}
+	}
+	visit(document)
+	if len(all) < 35 {
+		t.Fatalf("the schema has only the keys %v", all)
+	}
+	return all
+}
+
+const two = "backends: {a: {url: 'embedded:'}, b: {url: 'embedded:'}}\n"
+
+// What is refused, by whom, and how it is said. A document that only the daemon
+// refuses is one that no schema can judge.
+func TestRefusals(t *testing.T) {
+	valid := schema(t)
+	for _, c := range []struct {
+		name, text, says string
+		schema           bool // the schema refuses it too
+	}{
+		{"unknown key", two + "wrong: 1\n", `line 2: unknown key "wrong"; known: socket, admin,`, true},
+		{"unknown key beneath", two + "socket:\n  paht: /x\n", `line 3: socket: unknown key "paht"; known: path, mode`, true},
+		{"unknown key of a route", two + "routes:\n- match: a\n  backed: a\n", `line 4: routes[1]: unknown key "backed"`, true},
+		{"a key twice", two + "metrics: ':1'\nmetrics: ':2'\n", `line 3: the key "metrics" is given twice`, true},
+		{"a list instead of a mapping", "- a\n", "line 1: want a mapping", true},
+		{"nothing under a key", "socket:\nmetrics: ':1'\n", "line 1: socket: want a mapping", true},
+		{"a number for a text", two + "metrics: 9718\n", "line 2: metrics: want a text", true},
+		{"a text for a number", two + "limits: {leases: many}\n", "line 2: limits.leases: want a whole number", true},
+		{"zero", two + "limits: {leases: 0}\n", "line 2: limits.leases: want a whole number of at least 1", true},
+		{"a mode without quotes", two + "socket: {mode: 0660}\n", "line 2: socket.mode: want an octal mode in quotes", true},
+		{"a duration without unit", two + "drain: {timeout: 10}\n", "line 2: drain.timeout: want a length of time", true},
+		{"a duration of nothing", two + "drain: {timeout: 0s}\n", "line 2: drain.timeout: want a length of time above 0", false},
+		{"another word", two + "drain: {leases: keep}\n", "line 2: drain.leases: want release or leave", true},
+		{"a name", "backends: {A: {url: 'embedded:'}}\n", `line 1: backends: the name "A"`, true},
+		{"two URLs", "backends:\n  a: {url: 'embedded:', url_file: /x}\n", `line 2: the backend "a" needs url or url_file`, true},
+		{"no URL", "backends: {a: {}}\n", `line 1: the backend "a" needs url or url_file`, true},
+		{"no such file", "backends: {a: {url_file: /nonexistent/x}}\n", `line 1: url_file of the backend "a": open /nonexistent/x`, false},
+		{"a route to nowhere", two + "routes:\n- {match: a, backend: c}\n", `line 3: the route leads to the backend "c"; there are a, b`, false},
+		{"a route without backend", two + "routes:\n- {match: a}\n", "line 3: the route needs \"backend\"", false},
+		{"a route without match", two + "routes:\n- {backend: a}\n", "line 3: a route needs \"match\"", true},
+		{"a pattern", two + "routes:\n- {match: ['a*'], backend: a}\n", `line 3: routes[1].match: the pattern "a*": a * stands for`, true},
+		{"no pattern", two + "routes:\n- {match: [], backend: a}\n", "line 3: routes[1].match: want a pattern", true},
+		{"a short ttl", two + "routes:\n- {match: a, backend: a, ttl: 1ms}\n", "line 3: the route's ttl is 1ms", false},
+		{"several backends, no routes", "\n" + two, "line 2: there are 2 backends and no routes", false},
+		{"an admin listener", two + "admin: ':1'\n", "admin: this version has no", true},
+		{"a rule", two + "policy:\n  rules:\n  - locks: [a]\n    may: [own]\n", "own", true},
+		{"a cycle", "socket: &a {path: *a}\n", "line 1: socket.path: want a text", true},
+		{"two documents", two + "---\n" + two, "more than one document", false},
+		{"nothing", "# no keys\n", "it is empty", false},
+		{"no YAML", "a: [\n", "line 1", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := config.Parse([]byte(c.text))
+			if err == nil {
+				_, err = f.Compile("f", config.Overrides{})
+			}
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("refused with %v, want %q", err, c.says)
+			}
+			if c.name == "nothing" || c.name == "two documents" || c.name == "a cycle" {
+				return // no matter of a schema
+			}
+			if err := valid(c.text); (err != nil) != c.schema {
+				t.Errorf("the schema says: %v", err)
+			}
+		})
+	}
+}
+
+// Flags and environment win over the file.
+func TestOverrides(t *testing.T) {
+	f, err := config.Parse([]byte(two + "socket: {path: /a}\nmetrics: ':1'\nlimits: {leases: 5, page: 7}\nroutes: [{match: a, backend: a}]\n" +
+		"policy: {rules: []}\ndrain: {leases: leave, timeout: 3s}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := write(t, "policy.yaml", "rules: [{locks: ['**'], may: [acquire]}]\n")
+	c, err := f.Compile("f", config.Overrides{Backend: "embedded:", Socket: "/b", Metrics: ":2", PolicyFile: policy, Limits: config.Limits{Leases: 6}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Socket != "/b" || c.Metrics != ":2" || c.Limits.Leases != 6 || c.Limits.Page != 7 || !c.Leave || c.DrainTimeout != 3*time.Second {
+		t.Errorf("%+v", c)
+	}
+	if d := cmp.Diff([]config.Backend{{URL: "embedded:"}}, c.Backends); d != "" {
+		t.Error(d)
+	}
+	if r, ok := c.Route("b"); !ok || r.Backend != "" || !c.Replaced {
+		t.Errorf("the flag's backend does not have every lock: %+v", r)
+	}
+	if d := cmp.Diff([]string{"f", policy}, c.Files); d != "" {
+		t.Error(d)
+	}
+	if c, err = f.Compile("f", config.Overrides{}); err != nil || c.Replaced || len(c.Backends) != 1 || c.Backends[0].Name != "a" {
+		t.Errorf("a backend without a route is kept: %+v, %v", c, err)
+	}
+	if _, ok := c.Route("b"); ok {
+		t.Error("a lock without a route has one")
+	}
+	if _, err := (*config.File)(nil).Compile("", config.Overrides{}); !errors.Is(err, config.ErrNoBackend) {
+		t.Errorf("nothing at all: %v", err)
+	}
+}
+
+// No message has what may be a secret.
+func TestMessagesQuoteNoURL(t *testing.T) {
+	const secret = "hunter2"
+	for _, text := range []string{
+		"backends: {a: 'redis://:hunter2@h'}", "backends: ['redis://:hunter2@h']", "limits: 'redis://:hunter2@h'", "limits: {leases: 'redis://:hunter2@h'}",
+		"drain: {leases: 'redis://:hunter2@h', timeout: 1s}", "backends: {a: {url: ['redis://:hunter2@h']}}",
+		"backends: {a: {url: 'redis://:hunter2@h', url_file: '/x'}}",
+	} {
+		f, err := config.Parse([]byte(text))
+		if err == nil {
+			_, err = f.Compile("f", config.Overrides{})
+		}
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	raw, err := os.ReadFile("../../docs/config.example.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add([]byte(two))
+	f.Add([]byte("backends: &a {a: *a}"))
+	f.Fuzz(func(_ *testing.T, raw []byte) {
+		if file, err := config.Parse(raw); err == nil {
+			if c, err := file.Compile("", config.Overrides{Backend: "embedded:"}); err == nil {
+				_ = c.Explain("a/b")
+			}
+		}
+	})
+}
