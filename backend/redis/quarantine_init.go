@@ -204,12 +204,13 @@ func (s *Store) mark(ctx context.Context, value string, options ...any) (was str
 	if s.slots != nil {
 		c.slot = slotOf(key)
 	}
+	var found string
 	var failed error
-	c.done = func(_ *call, reply []any, err error) { was, failed = fields(reply).text(0), err }
+	c.done = func(_ *call, reply []any, err error) { found, failed = fields(reply).text(0), err }
 	if err := s.read(ctx, []*call{c}); err != nil {
-		return "", err
+		return "", err // the call may still be on its way
 	}
-	return was, failed
+	return found, failed
 }
 
 // stamps reads the stamps of all shards; "" where there is none.
