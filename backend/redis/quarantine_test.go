@@ -208,30 +208,37 @@ func TestInQuarantine(t *testing.T) {
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	refused := func(what string, err error) {
+	// Each connection meets the new server by a call that it loses.
+	refused := func(what string, call func() error) {
 		t.Helper()
+		var err error
+		until(t, "the server is met", func() bool {
+			err = call()
+			return !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrIndeterminate)
+		})
 		var q *driver.QuarantineError
 		if !errors.As(err, &q) || q.Remaining <= 0 || q.Remaining > 21*time.Second {
 			t.Errorf("%s: %v, want a quarantine", what, err)
 		}
 	}
-	var err error
-	until(t, "the server is met", func() bool {
-		_, err = s.Acquire(t.Context(), request("free", "r"))
-		return !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrIndeterminate)
-	})
-	refused("a new lease", err)
+	acquire := func(r *driver.AcquireRequest) func() error {
+		return func() error {
+			_, err := s.Acquire(t.Context(), r)
+			return err
+		}
+	}
+	refused("a new lease", acquire(request("free", "r")))
 	if reason, remaining := s.Quarantine(); reason == "" || remaining <= 0 {
 		t.Errorf("it says %q, %v", reason, remaining)
 	}
-	_, err = s.Acquire(t.Context(), held)
-	refused("a repeat", err)
+	refused("a repeat", acquire(held))
 	again := request("held", "again")
 	again.OwnerID, again.Key, again.Reentrant = held.OwnerID, held.Key, true
-	_, err = s.Acquire(t.Context(), again)
-	refused("a further hold", err)
-	_, err = s.Adopt(t.Context(), &driver.RenewRequest{LeaseRef: refOf(held, lease), TTL: time.Second})
-	refused("an adoption", err)
+	refused("a further hold", acquire(again))
+	refused("an adoption", func() error {
+		_, err := s.Adopt(t.Context(), &driver.RenewRequest{LeaseRef: refOf(held, lease), TTL: time.Second})
+		return err
+	})
 	if _, err := s.Acquire(t.Context(), request("held", "try")); !errors.Is(err, driver.ErrHeld) {
 		t.Errorf("a try at what is held: %v", err)
 	}
