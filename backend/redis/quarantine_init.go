@@ -108,12 +108,12 @@ func (s *Store) Init(ctx context.Context) (done bool, err error) {
 
 // eachShard runs a call for each shard, those of a pipeline at a time, until one
 // fails.
-func (s *Store) eachShard(ctx context.Context, make func(shard int, failed *error) *call) error {
+func (s *Store) eachShard(ctx context.Context, build func(shard int, failed *error) *call) error {
 	for from := 0; from < shards; from += maxBatch {
 		var batch []*call
 		var failed [maxBatch]error
 		for i := range failed {
-			batch = append(batch, make(from+i, &failed[i]))
+			batch = append(batch, build(from+i, &failed[i]))
 		}
 		s.run(ctx, batch, maxBatch)
 		if err := firstOf(failed[:]); err != nil {
