@@ -23,7 +23,7 @@ import (
 
 // margin is how much longer than the longest lease a quarantine lasts: for as
 // long a server that is none any more may still have granted.
-const margin = 500 * time.Millisecond
+const margin = 2 * time.Second
 
 // Why a store is in quarantine.
 const (

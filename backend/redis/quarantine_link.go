@@ -18,7 +18,7 @@ const (
 	// next pipeline takes another one along.
 	readEvery = 200 * time.Millisecond
 	// readMost is how old it may be when the answer comes.
-	readMost = margin
+	readMost = 500 * time.Millisecond
 )
 
 // errDoubt is of a grant for which another server's stamp may have spoken.

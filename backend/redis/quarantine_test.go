@@ -217,7 +217,7 @@ func TestInQuarantine(t *testing.T) {
 			return !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrIndeterminate)
 		})
 		var q *driver.QuarantineError
-		if !errors.As(err, &q) || q.Remaining <= 0 || q.Remaining > 21*time.Second {
+		if !errors.As(err, &q) || q.Remaining <= 0 || q.Remaining > 20*time.Second+margin {
 			t.Errorf("%s: %v, want a quarantine", what, err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 // sentinelEvery is how often the Sentinels are asked for the primary although
 // every call is answered: a primary that they have given up may still answer, and
 // what it grants counts only with their fresh word.
-const sentinelEvery = 200 * time.Millisecond
+const sentinelEvery = 500 * time.Millisecond
 
 // sentinels are those that know the primary.
 type sentinels struct {

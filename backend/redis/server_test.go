@@ -93,7 +93,7 @@ func TestServerThatRestarts(t *testing.T) {
 func TestAReplyThatIsLostIsIndeterminate(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	proxy := testenv.StartProxy(t, server.Addr())
-	s := openURL(t, "redis://"+proxy.Addr()+"?timeout=300ms")
+	s := openURL(t, "redis://"+proxy.Addr()+"?timeout=1s")
 	warm := request("warm", "r")
 	release(t, s, warm, granted(t, s, warm))
 	r := request("a", "r")
