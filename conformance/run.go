@@ -58,6 +58,9 @@ func Run(ctx context.Context, h Harness, o Options) (*Report, error) {
 	if err := d.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("%w: the store does not answer: %w", ErrNotRun, err)
 	}
+	if err := grants(ctx, d); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotRun, err)
+	}
 	report := &Report{Seed: o.Seed, Capabilities: d.Capabilities(), Started: time.Now().UTC()}
 	if h.TTL = max(h.TTL, report.Capabilities.MinTTL); h.Server != nil {
 		report.Server = h.Server(ctx)
@@ -66,6 +69,21 @@ func Run(ctx context.Context, h Harness, o Options) (*Report, error) {
 	report.Results = run.all(ctx)
 	report.Duration = time.Since(report.Started)
 	return report, nil
+}
+
+// grants says whether the store is in quarantine: a run in it proves nothing.
+func grants(ctx context.Context, d driver.Driver) error {
+	id := "run-" + strconv.FormatUint(rand.Uint64(), 36)
+	req := &driver.AcquireRequest{
+		LockID: "conformance/" + id, OwnerID: id, RequestID: id, Key: driver.KeyOf(id), TTL: d.Capabilities().MinTTL, PlaceTTL: time.Second,
+	}
+	_, err := d.Acquire(ctx, req)
+	if errors.Is(err, driver.ErrQuarantined) {
+		return err
+	}
+	// What else is wrong the cases say.
+	_ = d.Leave(ctx, &driver.LeaveRequest{LockID: req.LockID, RequestID: id, Key: req.Key})
+	return nil
 }
 
 type runner struct {

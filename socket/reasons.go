@@ -94,7 +94,8 @@ var rows = []row{
 	}},
 	{driver.ErrQuarantined, Reason{
 		Name: "QUARANTINED", Code: codes.Unavailable, HTTP: http.StatusServiceUnavailable,
-		Meaning:  "the backend may have lost leases and grants nothing until the longest must have ended",
+		Meaning: "the backend may have lost leases and grants nothing until the longest must have ended; " +
+			"a new store needs: locksidecar store init --backend URL",
 		Metadata: []string{"backend"}, Retry: 5 * time.Second,
 	}},
 	{driver.ErrUnavailable, Reason{

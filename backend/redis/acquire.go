@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -12,6 +13,9 @@ import (
 
 // Acquire makes one attempt.
 func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	if err := s.initialised(ctx); err != nil {
+		return nil, err
+	}
 	argv, err := s.acquireArgs(req)
 	if err != nil {
 		return nil, err
@@ -20,11 +24,15 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 	if err != nil {
 		return nil, err
 	}
-	return s.acquired(req, reply, c.sent)
+	return s.acquired(req, c, reply)
 }
 
 // AcquireAsync makes one attempt; done is called by the lane.
 func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, done func(*driver.AcquireResult, error)) {
+	if !s.fresh.settled(s) {
+		go func() { done(s.Acquire(ctx, req)) }() // it ends with the call
+		return
+	}
 	err := s.check(ctx)
 	var argv []any
 	if err == nil {
@@ -40,7 +48,7 @@ func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, do
 			done(nil, err)
 			return
 		}
-		done(s.acquired(req, reply, c.sent))
+		done(s.acquired(req, c, reply))
 	}
 	s.submit(c, false)
 }
@@ -74,8 +82,8 @@ func flag(b bool) string {
 	return "0"
 }
 
-func (s *Store) acquired(req *driver.AcquireRequest, reply []any, sent driver.Instant) (*driver.AcquireResult, error) {
-	r, lockID := fields(reply), req.LockID
+func (s *Store) acquired(req *driver.AcquireRequest, c *call, reply []any) (*driver.AcquireResult, error) {
+	r, lockID, sent := fields(reply), req.LockID, c.sent
 	switch r.text(0) {
 	case "granted": // the common case: the rest is as it was asked for
 		expires := r.integer(2)
@@ -104,7 +112,15 @@ func (s *Store) acquired(req *driver.AcquireRequest, reply []any, sent driver.In
 		if len(holders) > 0 {
 			res.Holder = &holders[0]
 		}
+		if len(r) > 7 { // it queues, and nothing is granted for now
+			var known *driver.QuarantineError
+			if q := s.quarantined(c, lockID, r.text(7), r.integer(5)); !errors.As(q, &known) {
+				return nil, q
+			}
+		}
 		return res, err
+	case "sealed":
+		return nil, s.quarantined(c, lockID, r.text(1), r.integer(2))
 	}
 	return nil, s.refusal(r, 0)
 }

@@ -14,7 +14,7 @@ import (
 // sidecar under load does.
 func BenchmarkAcquireRelease(b *testing.B) {
 	server := testenv.StartRedisT(b)
-	o := redis.Options{}
+	o := redis.Options{New: true}
 	o.Client.Addr = server.Addr()
 	d, err := redis.New(o)
 	if err != nil {

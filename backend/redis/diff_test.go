@@ -21,11 +21,14 @@ import (
 type general struct{ *Store }
 
 var (
-	generalAcquire = newScript(true, "", acquireLua)
+	generalAcquire = newScript(true, gateLua, acquireLua)
 	generalRelease = newScript(true, "", releaseLua)
 )
 
 func (g general) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	if err := g.initialised(ctx); err != nil {
+		return nil, err
+	}
 	argv, err := g.acquireArgs(req)
 	if err != nil {
 		return nil, err
@@ -34,7 +37,7 @@ func (g general) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driv
 	if err != nil {
 		return nil, err
 	}
-	return g.acquired(req, reply, c.sent)
+	return g.acquired(req, c, reply)
 }
 
 func (g general) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
@@ -48,7 +51,7 @@ func (g general) Release(ctx context.Context, req *driver.ReleaseRequest) (*driv
 // openOn opens a driver of the server under a prefix.
 func openOn(t testing.TB, server *testenv.Redis, prefix string) *Store {
 	t.Helper()
-	o := Options{Prefix: prefix, MinTTL: time.Millisecond}
+	o := Options{Prefix: prefix, MinTTL: time.Millisecond, New: true}
 	o.Client.Addr = server.Addr()
 	s, err := New(o)
 	if err != nil {

@@ -1,12 +1,15 @@
 // Package redis is the driver for a Redis server, a primary that Sentinels know,
 // or a Cluster.
 //
-// It guarantees the contract of package driver for as long as the server keeps
-// its data and its clock does not step forward: every decision about a lock is
-// one script on one server, with the server's time. It does not guarantee
-// exclusion over a loss of data (a flush, a restart without persistence, a
-// failover that lost writes): then only the fencing token, which still rises,
-// protects the resource.
+// It guarantees the contract of package driver for as long as the server's clock
+// does not step forward: every decision about a lock is one script on one server,
+// with the server's time. Over a loss of data (a flush, a restart, a failover that
+// lost writes) it keeps exclusion by quarantine: nothing is granted until the
+// longest lease that may have been lost has ended. A store that was never used
+// looks the same; [Store.Init] says that it is new. It does not guarantee
+// exclusion over keys that are deleted by hand, eviction, or a stale primary
+// without Sentinels: then only the fencing token, which still rises, protects the
+// resource.
 //
 // # Keys
 //
@@ -18,8 +21,11 @@
 //	<prefix>:{<shard>}:d:<lock id>   the deadlines of their places
 //	<prefix>:{<shard>}:i             the busy locks of the shard, and the ended
 //	                                 leases that nobody has told yet
+//	<prefix>:{<shard>}:z             the shard's stamp: of which server's data it
+//	                                 is a part, and when it opens
 //
-// One more key names the driver that sweeps for all, <prefix>:sweeper.
+// Two more keys name the driver that sweeps for all, <prefix>:sweeper, and say
+// that the store was stamped, <prefix>:store.
 //
 // The shard is three hexadecimal digits of a hash of the lock id. It stands
 // before the id, so that braces in an id cannot choose a slot, and so does the

@@ -21,7 +21,7 @@ func ExampleNew() {
 	}
 	defer func() { _ = server.Stop() }()
 
-	o := redis.Options{Prefix: "shop"}
+	o := redis.Options{Prefix: "shop", New: true} // it lost nothing
 	o.Client.Addr = server.Addr()
 	d, err := redis.New(o)
 	if err != nil {
@@ -67,5 +67,5 @@ func ExampleOpenURL() {
 	fmt.Println(err)
 	// Output:
 	// redis
-	// redis: invalid: unknown parameter "database"; known are allow_eviction, ca_file, cert_file, db, key_file, password_file, poll, prefix, retention, sentinel_password_file, sentinel_username, timeout, username, wait_replicas
+	// redis: invalid: unknown parameter "database"; known are allow_eviction, ca_file, cert_file, db, key_file, max_ttl, new, password_file, poll, prefix, retention, sentinel_password_file, sentinel_username, timeout, username, wait_replicas
 }

@@ -32,12 +32,15 @@ type identity struct {
 // introduce asks a new connection who the server is, and refuses one on which
 // locks would not stand. What it fails with was not about a call: nothing was
 // sent.
-func (n *node) introduce(ctx context.Context, cn *redis.Conn) error {
+func (n *node) introduce(ctx context.Context, cn *redis.Conn) (*identity, error) {
 	id, err := n.ask(ctx, cn)
 	if err == nil {
 		was := n.told.Swap(&id)
 		n.report(was, &id)
 		err = n.acceptable(&id)
+	}
+	if err == nil {
+		err = n.agrees(ctx, cn)
 	}
 	var refused refusedError
 	if errors.As(err, &refused) {
@@ -48,9 +51,9 @@ func (n *node) introduce(ctx context.Context, cn *redis.Conn) error {
 		n.refused.Store(nil)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", n.addr, unsentError{err}) // the SDK takes off a layer
+		return nil, fmt.Errorf("%s: %w", n.addr, unsentError{err}) // the SDK takes off a layer
 	}
-	return nil
+	return &id, nil
 }
 
 func (n *node) ask(ctx context.Context, cn *redis.Conn) (id identity, err error) {

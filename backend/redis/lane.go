@@ -29,6 +29,10 @@ type call struct {
 	// script is the one that the call runs; nil for a plain command.
 	script *script
 	args   []any // for a script EVALSHA's, the name and the SHA included
+	// grants says that the script may grant a lease, if the shard's stamp starts
+	// with what the link puts into args[start]. start is 0 without it.
+	grants bool
+	start  int
 	// slot is the Cluster slot of the call's keys; 0 without a Cluster.
 	slot uint16
 	// urgent chooses the lane.

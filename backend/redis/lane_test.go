@@ -47,9 +47,15 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		if cmds[0].Name() != "evalsha" { // how a connection introduces itself
 			return next(ctx, cmds)
 		}
+		size := 0
+		for _, c := range cmds { // not what the pipeline takes along
+			if c.Name() == "evalsha" {
+				size++
+			}
+		}
 		g.mu.Lock()
-		g.sizes = append(g.sizes, len(cmds))
-		g.largest = max(g.largest, len(cmds))
+		g.sizes = append(g.sizes, size)
+		g.largest = max(g.largest, size)
 		shut, held := g.shut, g.held
 		g.mu.Unlock()
 		if shut != nil {
@@ -80,7 +86,20 @@ func gated(t *testing.T, server *testenv.Redis) (*Store, *gate) {
 		t.Fatal(err)
 	}
 	g := &gate{}
-	s.topology.route(0).client.AddHook(g)
+	n := s.topology.route(0)
+	n.client.AddHook(g)
+	var all []*link // that may be needed at once
+	for range 2 * maxFlying {
+		l := n.links.take()
+		l.client.AddHook(g)
+		if err := l.client.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	for _, l := range all {
+		n.links.give(l)
+	}
 	return s, g
 }
 
@@ -330,7 +349,7 @@ func TestCloseWithCallsInFlight(t *testing.T) {
 func TestAServerThatRefusesChannelsStillGrants(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	server.Must(t, "ACL", "SETUSER", "app", "on", ">pw", "~*", "resetchannels", "+@all")
-	o := Options{Prefix: "x"}
+	o := Options{Prefix: "x", New: true}
 	o.Client.Addr, o.Client.Username, o.Client.Password = server.Addr(), "app", "pw"
 	s, err := New(o)
 	if err != nil {

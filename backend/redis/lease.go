@@ -12,24 +12,30 @@ const maxRenewals = 128
 
 // Renew prolongs a lease.
 func (s *Store) Renew(ctx context.Context, req *driver.RenewRequest) (*driver.Lease, error) {
-	return s.prolong(ctx, req, false)
-}
-
-// Adopt attaches the caller to a lease.
-func (s *Store) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Lease, error) {
-	return s.prolong(ctx, req, true)
-}
-
-func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, adopt bool) (*driver.Lease, error) {
-	c, reply, err := s.do(ctx, s.urgent(prolongScript, req.LockID, s.prolongArgs(req, adopt)...), "")
+	c, reply, err := s.do(ctx, s.urgent(renewScript, req.LockID, s.prolongArgs(req)...), "")
 	if err != nil {
 		return nil, err
 	}
 	return s.prolonged(req, reply, c.sent)
 }
 
-func (s *Store) prolongArgs(req *driver.RenewRequest, adopt bool) []any {
-	return []any{string(req.Key), req.Token, req.Attach, s.ttl(req.TTL).Microseconds(), flag(adopt), s.inbox}
+// Adopt attaches the caller to a lease.
+func (s *Store) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Lease, error) {
+	if err := s.initialised(ctx); err != nil {
+		return nil, err
+	}
+	c, reply, err := s.do(ctx, s.urgent(adoptScript, req.LockID, s.prolongArgs(req)...), "")
+	if err != nil {
+		return nil, err
+	}
+	if r := fields(reply); r.text(0) == "sealed" {
+		return nil, s.quarantined(c, req.LockID, r.text(1), r.integer(2))
+	}
+	return s.prolonged(req, reply, c.sent)
+}
+
+func (s *Store) prolongArgs(req *driver.RenewRequest) []any {
+	return []any{string(req.Key), req.Token, req.Attach, s.ttl(req.TTL).Microseconds(), s.inbox}
 }
 
 func (s *Store) prolonged(req *driver.RenewRequest, reply []any, sent driver.Instant) (*driver.Lease, error) {
@@ -52,7 +58,7 @@ func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []dri
 	calls := make([]*call, len(reqs))
 	for i := range reqs {
 		req, result := &reqs[i], &results[i]
-		c := s.urgent(prolongScript, req.LockID, s.prolongArgs(req, false)...)
+		c := s.urgent(renewScript, req.LockID, s.prolongArgs(req)...)
 		c.ctx, c.done = ctx, func(c *call, reply []any, err error) {
 			if err == nil {
 				result.Lease, err = s.prolonged(req, reply, c.sent)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -20,6 +21,11 @@ type node struct {
 	// hot carries acquires, releases and leaves, urgent renewals and the
 	// rest: a renewal never stands behind an acquire.
 	hot, urgent lane
+	// links carry what may grant a lease.
+	links links
+	// stamped is the replication id under which every shard is known to be
+	// stamped; the sweep's alone.
+	stamped string
 	// told is what the server last said of itself to a new connection, and
 	// refused why the last new connection was not used, if it was not.
 	told    atomic.Pointer[identity]
@@ -39,28 +45,42 @@ func (s *Store) newNode(addr string) *node {
 	fly := func(batch []*call) { n.exec(context.Background(), batch) }
 	n.hot.run, n.urgent.run = fly, fly
 	n.gone, n.retire = context.WithCancel(s.stopped)
-	o := s.o.Client
-	o.Addr = addr
-	s.o.bare(&o)
-	if o.PoolSize == 0 {
-		o.PoolSize = poolSize
+	n.links.node = n
+	size := s.o.Client.PoolSize
+	if size == 0 {
+		size = poolSize
 	}
+	n.client = n.connect(func(o *redis.Options) { o.PoolSize = size }, func(*identity) {})
+	n.addr = n.client.Options().Addr // the SDK knows what an empty one means
+	return n
+}
+
+// connect returns a client of the node. met is told whom each new connection has
+// met.
+func (n *node) connect(sized func(*redis.Options), met func(*identity)) *redis.Client {
+	o := n.s.o.Client
+	o.Addr = n.addr
+	n.s.o.bare(&o)
+	sized(&o)
 	further := o.OnConnect
 	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
-		if err := n.introduce(ctx, cn); err != nil || further == nil {
+		id, err := n.introduce(ctx, cn)
+		if err != nil {
 			return err
+		}
+		met(id)
+		if further == nil {
+			return nil
 		}
 		return further(ctx, cn)
 	}
-	n.client = redis.NewClient(&o)
-	n.addr = n.client.Options().Addr // the SDK knows what an empty one means
-	return n
+	return redis.NewClient(&o)
 }
 
 // close ends the node. Calls on their way fail.
 func (n *node) close() error {
 	n.retire()
-	return n.client.Close()
+	return errors.Join(n.client.Close(), n.links.close())
 }
 
 func (n *node) lane(c *call) *lane {
@@ -75,7 +95,12 @@ func (n *node) lane(c *call) *lane {
 // even then is sent in full: NOSCRIPT proves that it did not run. The client's
 // timeouts bound it, and so does a deadline of ctx.
 func (n *node) exec(ctx context.Context, batch []*call) {
-	unknown := n.pipeline(ctx, wanted(batch))
+	batch = n.witnessed(wanted(batch))
+	l, batch := n.link(ctx, batch)
+	if l != nil {
+		defer n.links.give(l)
+	}
+	unknown := n.pipeline(ctx, l, batch)
 	if len(unknown) == 0 {
 		return
 	}
@@ -98,22 +123,27 @@ func (n *node) exec(ctx context.Context, batch []*call) {
 		}
 		again = append(again, c)
 	}
-	again = n.pipeline(ctx, again)
+	again = n.pipeline(ctx, l, again)
 	for _, c := range again {
 		c.args[0], c.args[1] = "eval", c.script.text
 	}
-	for _, c := range n.pipeline(ctx, again) { // EVAL knows what it is given
+	for _, c := range n.pipeline(ctx, l, again) { // EVAL knows what it is given
 		c.complete(nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
 	}
 }
 
 // pipeline sends the calls, completes or redirects those that were answered and
-// returns those whose script is unknown.
-func (n *node) pipeline(ctx context.Context, batch []*call) (unknown []*call) {
+// returns those whose script is unknown. l is the link of calls that may grant.
+func (n *node) pipeline(ctx context.Context, l *link, batch []*call) (unknown []*call) {
 	if len(batch) == 0 {
 		return nil
 	}
-	pipe := n.client.Pipeline()
+	client := n.client
+	if l != nil {
+		client = l.client
+		l.fill(batch)
+	}
+	pipe := client.Pipeline()
 	cmds := make([]*redis.Cmd, len(batch))
 	for i, c := range batch {
 		if c.asking {
@@ -122,14 +152,19 @@ func (n *node) pipeline(ctx context.Context, batch []*call) (unknown []*call) {
 		cmds[i] = pipe.Do(ctx, c.args...)
 	}
 	replicated := n.replicated(ctx, pipe, batch)
+	proven := l.prove(ctx, pipe)
+	word := n.s.word()
 	sent := n.s.o.Clock.Now()
 	_, failed := pipe.Exec(ctx)
 	short := replicated()
+	doubt := proven()
 	for i, c := range batch {
 		c.sent = sent
 		var reply []any
 		err := cmds[i].Err()
 		switch {
+		case errors.Is(err, redis.Nil):
+			err = nil // there is nothing
 		case err == nil && cmds[i].Val() == nil:
 			// A server that refused the connection's introduction: only the
 			// pipeline has the error.
@@ -143,6 +178,10 @@ func (n *node) pipeline(ctx context.Context, batch []*call) (unknown []*call) {
 		case err != nil && n.s.topology.redirect(n, c, err):
 		case err == nil && short != nil && c.script != nil:
 			c.complete(nil, short)
+		case err == nil && doubt != nil && c.grants && isGrant(reply):
+			c.complete(nil, doubt)
+		case err == nil && c.needsWitness() && isGrant(reply) && !word.vouches(n, sent):
+			c.complete(nil, errUnwitnessed)
 		default:
 			c.complete(reply, n.s.outcome(err))
 		}

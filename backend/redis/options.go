@@ -18,7 +18,7 @@ const (
 	defaultPoll      = 2 * time.Second
 	defaultMinTTL    = time.Second
 	defaultRetention = 24 * time.Hour
-	maxTTL           = 60 * time.Second
+	defaultMaxTTL    = 60 * time.Second
 	// maxPoll keeps places, which outlive a few polls, well within the time for
 	// which the scripts keep a queue that nobody looks at.
 	maxPoll = 5 * time.Minute
@@ -54,6 +54,15 @@ type Options struct {
 	Poll time.Duration
 	// MinTTL is the smallest TTL; 0 means 1 s.
 	MinTTL time.Duration
+	// MaxTTL is the longest TTL, and so how long nothing is granted after the
+	// server may have lost leases; 0 means 60 s. It is a constant of the store:
+	// on one that has another, every call fails with driver.ErrInvalid.
+	MaxTTL time.Duration
+	// New says that the store is new whenever it is empty, and so that it has
+	// lost nothing: see [Store.Init]. It is for tests and for what is thrown
+	// away. On a store that may be emptied while locks are held it lets them be
+	// granted twice.
+	New bool
 	// Retention is how long the token of a free lock is kept; 0 means 24 h.
 	Retention time.Duration
 	// Clock counts from when leases are valid; nil means driver.BootClock.
@@ -87,7 +96,7 @@ func (o *Options) check() error {
 		fallback time.Duration
 	}{
 		{"Timeout", &o.Timeout, defaultTimeout}, {"Poll", &o.Poll, defaultPoll},
-		{"MinTTL", &o.MinTTL, defaultMinTTL}, {"Retention", &o.Retention, defaultRetention},
+		{"MinTTL", &o.MinTTL, defaultMinTTL}, {"Retention", &o.Retention, defaultRetention}, {"MaxTTL", &o.MaxTTL, defaultMaxTTL},
 	} {
 		if *d.value < 0 {
 			return fmt.Errorf("redis: Options.%s is %v: %w: it must not be negative", d.name, *d.value, driver.ErrInvalid)
@@ -96,8 +105,9 @@ func (o *Options) check() error {
 			*d.value = d.fallback
 		}
 	}
-	if o.MinTTL > maxTTL {
-		return fmt.Errorf("redis: Options.MinTTL is %v: %w: it must not exceed %v", o.MinTTL, driver.ErrInvalid, maxTTL)
+	o.MaxTTL = o.MaxTTL.Truncate(time.Microsecond)
+	if o.MinTTL > o.MaxTTL {
+		return fmt.Errorf("redis: Options.MinTTL is %v: %w: it must not exceed Options.MaxTTL, %v", o.MinTTL, driver.ErrInvalid, o.MaxTTL)
 	}
 	if o.Poll > maxPoll {
 		return fmt.Errorf("redis: Options.Poll is %v: %w: it must not exceed %v", o.Poll, driver.ErrInvalid, maxPoll)

@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds what a test waits for.
-const patience = 20 * time.Second
+var patience = 20 * time.Second
 
 // until waits for a condition of the server, which sends no event for it.
 func until(t testing.TB, what string, ok func() bool) {
@@ -443,7 +443,7 @@ func TestKeysOfALockShareASlotAndIdsNeverMeet(t *testing.T) {
 		slots := make(map[any]bool)
 		made := 0
 		for _, key := range server.Must(t, "KEYS", "*").([]any) {
-			if !slices.Contains(before, key) {
+			if name := key.(string); !slices.Contains(before, key) && !strings.HasSuffix(name, "}:z") && name != "pre:fix:store" {
 				slots[cluster.Must(t, "CLUSTER", "KEYSLOT", key)] = true
 				made++
 			}

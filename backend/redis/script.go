@@ -5,10 +5,17 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"strconv"
+	"strings"
 )
 
 //go:embed lua/ends.lua
 var endsLua string
+
+//go:embed lua/gate.lua
+var gateLua string
+
+//go:embed lua/stamp.lua
+var stampLua string
 
 //go:embed lua/free.lua
 var freeLua string
@@ -46,29 +53,36 @@ var againLua string
 //go:embed lua/elect.lua
 var electLua string
 
-// script is a Lua script and its SHA-1.
-type script struct{ text, sha string }
+// script is a Lua script and its SHA-1. One that grants looks at the stamp.
+type script struct {
+	text, sha string
+	grants    bool
+}
 
 // The scripts. What a script may drop, and its common case, stand before the
 // record's text.
 var (
-	acquireScript = newScript(true, freeLua, acquireLua)
-	prolongScript = newScript(true, "", prolongLua)
+	acquireScript = newScript(true, gateLua+freeLua, acquireLua)
+	renewScript   = newScript(true, "", "local adopts = false\n"+prolongLua)
+	adoptScript   = newScript(true, gateLua, "local adopts = true\n"+prolongLua)
 	releaseScript = newScript(true, lastLua, releaseLua)
 	leaveScript   = newScript(true, "", leaveLua)
 	evictScript   = newScript(true, "", evictLua)
 	inspectScript = newScript(false, "", inspectLua)
 	sweepScript   = newScript(true, "", sweepLua)
-	// These two are about no record.
+	// These are about no record.
+	stampScript = named(stampLua)
 	againScript = named(againLua)
 	electScript = named(electLua)
 )
 
 func newScript(prunes bool, common, body string) *script {
-	return named(endsLua + common + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body)
+	sc := named(endsLua + common + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body)
+	sc.grants = strings.HasPrefix(common, gateLua)
+	return sc
 }
 
 func named(text string) *script {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
-	return &script{text, hex.EncodeToString(sum[:])}
+	return &script{text: text, sha: hex.EncodeToString(sum[:])}
 }

@@ -15,8 +15,9 @@ import (
 )
 
 // sentinelEvery is how often the Sentinels are asked for the primary although
-// every call is answered: a primary that they have given up may still answer.
-const sentinelEvery = time.Second
+// every call is answered: a primary that they have given up may still answer, and
+// what it grants counts only with their fresh word.
+const sentinelEvery = 500 * time.Millisecond
 
 // sentinels are those that know the primary.
 type sentinels struct {

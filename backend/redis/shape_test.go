@@ -26,7 +26,7 @@ func eventually(t *testing.T, s *Store, r *driver.AcquireRequest) *driver.Lease 
 			return res.Lease
 		case err == nil:
 			t.Fatalf("%s was queued", r.LockID)
-		case !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrIndeterminate):
+		case !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrIndeterminate) && !errors.Is(err, driver.ErrQuarantined):
 			t.Fatalf("acquire of %s: %v", r.LockID, err)
 		case time.Now().After(end):
 			t.Fatalf("acquire of %s fails for ever: %v", r.LockID, err)
@@ -56,6 +56,7 @@ func underLoad(t *testing.T, s *Store, workers int) *load {
 				switch {
 				case err == nil:
 					l.cycles.Add(1)
+				case errors.Is(err, driver.ErrQuarantined): // a server that was promoted, or got a slot
 				case errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrIndeterminate), errors.Is(err, driver.ErrHeld), errors.Is(err, driver.ErrLost):
 					l.failed.Add(1) // an acquire whose reply was lost holds its lock for a while
 				default:
@@ -84,7 +85,7 @@ func (l *load) further(t *testing.T, n int64) {
 func TestSentinelFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartSentinel(t, testenv.RedisOptions{})
-	s := openURL(t, env.URL()+"?timeout=1s")
+	s := openURL(t, env.URL("timeout=1s&max_ttl=1s"))
 	hints := watched(t, s)
 	wantHint(t, hints, driver.Hint{Kind: driver.HintResync})
 	held := request("held", "r")
@@ -114,7 +115,7 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 func TestAStoppedPrimaryIsLeft(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartSentinel(t, testenv.RedisOptions{})
-	s := openURL(t, env.URL()+"?timeout=1s")
+	s := openURL(t, env.URL("timeout=1s&max_ttl=1s"))
 	granted(t, s, request("a", "r"))
 	old := env.PausePrimary(t)
 	next := env.WaitForFailover(t, old)
@@ -134,7 +135,7 @@ func TestSentinelsWithoutAMajority(t *testing.T) {
 	env.Sentinels[0].Kill()
 	granted(t, openURL(t, env.URL()), request("a", "two of three"))
 	env.Sentinels[1].Kill()
-	s := openURL(t, env.URL()+"?timeout=500ms")
+	s := openURL(t, env.URL("timeout=500ms"))
 	if _, err := s.Acquire(t.Context(), request("b", "r")); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), "majority") {
 		t.Errorf("one Sentinel of three: %v", err)
 	}
@@ -145,7 +146,7 @@ func TestSentinelsWithoutAMajority(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, s, request("b", "r"))
-	unknown := openURL(t, strings.Replace(env.URL(), "/"+testenv.SentinelName, "/other", 1)+"?timeout=500ms")
+	unknown := openURL(t, strings.Replace(env.URL("timeout=500ms"), "/"+testenv.SentinelName, "/other", 1))
 	if _, err := unknown.Acquire(t.Context(), request("b", "r")); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), "No such master") {
 		t.Errorf("a name that nobody knows: %v", err)
 	}
@@ -310,7 +311,7 @@ func TestClusterWhileASlotMoves(t *testing.T) {
 	m := env.BeginMove(t, slot, from, to)
 	// Of several keys a server has some: it says so, until the time is over.
 	m.Key(t, s.shardPrefix(shardOf(lock))+"l:"+lock)
-	short := openURL(t, env.URL()+"?timeout=200ms")
+	short := openURL(t, env.URL("timeout=200ms"))
 	if _, err := short.Renew(t.Context(), &driver.RenewRequest{LeaseRef: refOf(r, l), TTL: time.Minute}); !errors.Is(err, driver.ErrUnavailable) {
 		t.Errorf("a lock that is in two places: %v", err)
 	}
@@ -344,7 +345,7 @@ func TestClusterWhileASlotMoves(t *testing.T) {
 func TestClusterFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartCluster(t, 1, testenv.RedisOptions{})
-	s := openURL(t, env.URL()+"?timeout=1s")
+	s := openURL(t, env.URL("timeout=1s&max_ttl=1s"))
 	eventually(t, s, request("warm", "r"))
 	victim := env.Primaries(t)[0]
 	held := request(lockIn(t, s, victim, "held"), "r")
@@ -369,7 +370,7 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 func TestASlowNodeHoldsUpItsOwnLocksOnly(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartCluster(t, 0, testenv.RedisOptions{Args: []string{"--cluster-node-timeout", "60000"}})
-	s := openURL(t, env.URL()+"?timeout=20s")
+	s := openURL(t, env.URL("timeout=20s"))
 	eventually(t, s, request("warm", "r"))
 	slow, fast := lockIn(t, s, env.Nodes[0], "slow"), lockIn(t, s, env.Nodes[1], "fast")
 	granted(t, s, request(slow, "before"))

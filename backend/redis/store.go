@@ -21,6 +21,8 @@ var (
 	_ driver.Async        = (*Store)(nil)
 	_ driver.Sweeper      = (*Store)(nil)
 	_ driver.Describer    = (*Store)(nil)
+	_ driver.Quarantiner  = (*Store)(nil)
+	_ driver.Initializer  = (*Store)(nil)
 )
 
 // shards is part of the format: 4096, three hexadecimal digits.
@@ -38,6 +40,8 @@ type Store struct {
 	closed    atomic.Bool
 	sweeping  sweeping
 	abandoned abandoned
+	seal      seal
+	fresh     fresh
 	silence   time.Duration
 	// stopped ends when the driver is closed.
 	stopped context.Context
@@ -100,10 +104,19 @@ func (s *Store) shardPrefix(shard int) string {
 func (s *Store) call(sc *script, lockID string, argv ...any) *call {
 	shard := shardOf(lockID)
 	p := s.shardPrefix(shard)
-	all := make([]any, 0, 11+len(argv))
-	all = append(all, "evalsha", sc.sha, 5, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i",
-		lockID, s.o.Retention.Microseconds())
-	c := &call{script: sc, args: append(all, argv...), slot: s.slot(shard)}
+	all := make([]any, 0, 13+len(argv))
+	all = append(all, "evalsha", sc.sha, 5, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i")
+	grants := sc.grants
+	if grants {
+		all[2] = 6
+		all = append(all, p+"z")
+	}
+	all = append(append(all, lockID, s.o.Retention.Microseconds()), argv...)
+	c := &call{script: sc, slot: s.slot(shard), grants: grants}
+	if grants {
+		all, c.start = append(all, ""), len(all) // the link on which the call is sent fills it in
+	}
+	c.args = all
 	if s.o.WaitReplicas > 0 {
 		c.key = p + "replicated"
 	}
@@ -135,6 +148,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
+	s.meet()
 	if len(s.topology.all()) == 0 {
 		if err := s.topology.refresh(ctx); err != nil {
 			return s.outcome(unsentError{err})
@@ -159,7 +173,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // Capabilities describes servers that keep their data.
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
-		Name: "redis", MinTTL: s.o.MinTTL, MaxTTL: maxTTL, Lateness: 100 * time.Millisecond, Poll: s.o.Poll, Shared: true,
+		Name: "redis", MinTTL: s.o.MinTTL, MaxTTL: s.o.MaxTTL, Lateness: 100 * time.Millisecond, Poll: s.o.Poll, Shared: true,
 		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockStore, Durability: driver.DurabilityAsync, Retention: s.o.Retention,
 	}
 }
@@ -170,8 +184,10 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.seal.end()
 	s.stop()
 	err := s.topology.close()
+	s.fresh.end()
 	if s.sentinels != nil {
 		err = errors.Join(err, s.sentinels.close())
 	}

@@ -68,6 +68,9 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.initialised(ctx); err != nil {
+		return nil, err
+	}
 	w := &s.sweeping
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,6 +81,7 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 	if err != nil || now == 0 {
 		return nil, err
 	}
+	s.stampAll(ctx)
 	due, next, err := s.due(ctx, w.next, now)
 	if err != nil {
 		return nil, err

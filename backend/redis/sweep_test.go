@@ -16,7 +16,7 @@ import (
 // connect opens a driver on the server.
 func connect(t *testing.T, server *testenv.Redis) *redis.Store {
 	t.Helper()
-	o := redis.Options{MinTTL: 100 * time.Millisecond}
+	o := redis.Options{MinTTL: 100 * time.Millisecond, New: true}
 	o.Client.Addr = server.Addr()
 	d, err := redis.New(o)
 	if err != nil {
@@ -187,7 +187,7 @@ func BenchmarkSweep(b *testing.B) {
 	for _, leases := range []int{0, 10_000} {
 		b.Run(strconv.Itoa(leases), func(b *testing.B) {
 			server := testenv.StartRedisT(b)
-			o := redis.Options{}
+			o := redis.Options{New: true}
 			o.Client.Addr = server.Addr()
 			d, err := redis.New(o)
 			if err != nil {

@@ -26,6 +26,8 @@ var parameters = map[string]func(p *parsed, value string) error{
 	"timeout":        func(p *parsed, v string) error { return duration(&p.o.Timeout, v) },
 	"poll":           func(p *parsed, v string) error { return duration(&p.o.Poll, v) },
 	"retention":      func(p *parsed, v string) error { return duration(&p.o.Retention, v) },
+	"max_ttl":        func(p *parsed, v string) error { return duration(&p.o.MaxTTL, v) },
+	"new":            func(p *parsed, v string) error { return truth(&p.o.New, v) },
 	"db":             func(p *parsed, v string) error { return natural(&p.o.Client.DB, v) },
 	"wait_replicas":  func(p *parsed, v string) error { return natural(&p.o.WaitReplicas, v) },
 	"allow_eviction": func(p *parsed, v string) error { return truth(&p.o.AllowEviction, v) },
@@ -97,9 +99,10 @@ func secret(into *string, file string) error {
 //	redis+sentinel://[user:password@]sentinel[:port],.../primary
 //	redis+cluster://[user:password@]node[:port],...
 //
-// Of several hosts, the last one has a port if any has. Its parameters are prefix, timeout, poll, retention, db, username,
-// password_file, ca_file, cert_file, key_file, allow_eviction, wait_replicas,
-// sentinel_username and sentinel_password_file.
+// Of several hosts, the last one has a port if any has. Its parameters are prefix,
+// timeout, poll, retention, max_ttl, new, db, username, password_file, ca_file,
+// cert_file, key_file, allow_eviction, wait_replicas, sentinel_username and
+// sentinel_password_file.
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
 	p := parsed{o: Options{Clock: env.Clock, Logger: env.Logger}}
 	if err := p.query(u); err != nil {

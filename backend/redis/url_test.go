@@ -28,6 +28,10 @@ func openURL(t testing.TB, raw string) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if q := u.Query(); !q.Has("new") { // the tests' stores are
+		q.Set("new", "1")
+		u.RawQuery = q.Encode()
+	}
 	d, err := OpenURL(t.Context(), u, driver.Env{})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +132,7 @@ func connects(o Options, want func(c redis.Options) bool) bool {
 func TestURLsThatAreRefused(t *testing.T) {
 	dir := files(t)
 	for raw, want := range map[string]string{
-		"redis://u:hunter2@h?colour=red":                                                    "known are allow_eviction, ca_file, cert_file, db, key_file, password_file, poll, prefix, retention, sentinel_password_file, sentinel_username, timeout, username, wait_replicas",
+		"redis://u:hunter2@h?colour=red":                                                    "known are allow_eviction, ca_file, cert_file, db, key_file, max_ttl, new, password_file, poll, prefix, retention, sentinel_password_file, sentinel_username, timeout, username, wait_replicas",
 		"redis://u:hunter2@h?password=hunter2":                                              "unknown parameter",
 		"redis://u:hunter2@h?prefix=%zz":                                                    "known parameters are allow_eviction",
 		"redis://u:hunter2@h?poll=2s;timeout=1s":                                            "known parameters are allow_eviction",
@@ -185,7 +189,7 @@ func TestURLsThatAreRefused(t *testing.T) {
 
 func TestOptionsThatAreRefused(t *testing.T) {
 	for field, o := range map[string]Options{
-		"Timeout": {Timeout: -1}, "Poll": {Poll: -1}, "MinTTL": {MinTTL: maxTTL + 1}, "Retention": {Retention: -1}, "Prefix": {Prefix: "ä"},
+		"Timeout": {Timeout: -1}, "Poll": {Poll: -1}, "MinTTL": {MinTTL: defaultMaxTTL + 1}, "Retention": {Retention: -1}, "Prefix": {Prefix: "ä"},
 		"WaitReplicas": {WaitReplicas: -1}, "Sentinel": {Sentinel: &Sentinel{Addrs: []string{"h:1"}}},
 		"Cluster": {Cluster: []string{"h:1"}, Client: redis.Options{DB: 1}},
 	} {

@@ -42,7 +42,7 @@ func wantHint(t *testing.T, hints <-chan driver.Hint, want driver.Hint) {
 func TestABrokenWatchIsResumedWithAResync(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	proxy := testenv.StartProxy(t, server.Addr())
-	o := Options{Prefix: "x", Timeout: time.Second}
+	o := Options{Prefix: "x", Timeout: time.Second, New: true}
 	o.Client.Addr = proxy.Addr()
 	s, err := New(o)
 	if err != nil {

@@ -315,15 +315,22 @@ func TestKilledSupervisorTakesTheCommandAndLeavesTheLease(t *testing.T) {
 	}
 }
 
+// on is the lock command on a Redis, directly or through a daemon.
+func on(t *testing.T, redis *testenv.Redis, where string) []string {
+	t.Helper()
+	if where == "--backend" {
+		return []string{"lock", where, redis.URL()}
+	}
+	return []string{"lock", where, testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint()}
+}
+
 // Wiped data: the store knows nothing of the lease any more, and the command
 // does not go on.
 func TestForgottenLeaseEndsTheCommand(t *testing.T) {
 	t.Parallel()
-	redis := testenv.StartRedisT(t)
-	for _, args := range [][]string{
-		{"lock", "--backend", redis.URL()},
-		{"lock", "--endpoint", testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint()},
-	} {
+	for _, where := range []string{"--backend", "--endpoint"} {
+		redis := testenv.StartRedisT(t) // a wiped one grants nothing for a while
+		args := on(t, redis, where)
 		l := begin(t, "", append(args, "--ttl", "3", "job", "--", script(t, family))...)
 		pids := l.pids(t, "pids")
 		redis.Must(t, "FLUSHALL")
@@ -340,12 +347,10 @@ func TestForgottenLeaseEndsTheCommand(t *testing.T) {
 // nobody had noticed.
 func TestCommandThatEndsAfterItsLeaseFails(t *testing.T) {
 	t.Parallel()
-	redis := testenv.StartRedisT(t)
-	for _, args := range [][]string{
-		{"lock", "--backend", redis.URL()},
-		{"lock", "--endpoint", testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint()},
-	} {
-		t.Run(args[1], func(t *testing.T) {
+	for _, where := range []string{"--backend", "--endpoint"} {
+		t.Run(where, func(t *testing.T) {
+			redis := testenv.StartRedisT(t)
+			args := on(t, redis, where)
 			// No renewal comes for 20 s: the release is what finds it.
 			l := &locked{Cmd: exec.Command("locksidecar", append(args, "--ttl", "60", "job", "--", "sh", "-c", "echo ready; read line; exit 0")...), ended: make(chan struct{})}
 			l.Env, l.Stdout, l.Stderr = os.Environ(), &l.out, &l.errs

@@ -49,8 +49,10 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_RUNTIME_DIR", dir)
 			e.Setenv("SOCK", filepath.Join(dir, "locksidecar", "api.sock"))
 			e.Setenv("REDIS", redis.URL())
+			e.Setenv("PLAIN", "redis://"+redis.Addr()+"?timeout=10s") // which does not say that it is new
+			e.Setenv("NAME", filepath.Base(dir))
 			// Each script has locks of its own in the one store.
-			e.Setenv("STORE", redis.URL()+"?prefix="+filepath.Base(dir))
+			e.Setenv("STORE", redis.URL("prefix="+filepath.Base(dir)))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "until": until},

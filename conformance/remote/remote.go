@@ -385,6 +385,8 @@ func toSentinel(err error) error {
 			return driver.ErrLimit
 		case "OUTCOME_UNKNOWN":
 			return driver.ErrIndeterminate
+		case "QUARANTINED":
+			return fmt.Errorf("%w: %w", driver.ErrQuarantined, err)
 		}
 		if status.Code(err) == codes.InvalidArgument {
 			return fmt.Errorf("%w: %w", driver.ErrInvalid, err)

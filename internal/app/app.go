@@ -78,6 +78,8 @@ type daemon struct {
 	events   *events.Log
 	policy   atomic.Pointer[policy.Policy]
 	draining atomic.Bool
+	// refusals get why the daemon cannot serve at all.
+	refusals chan error
 	// deadline is when the stop must have ended; zero before it began.
 	deadline time.Time
 
@@ -96,7 +98,7 @@ func Run(ctx context.Context, o Options) error {
 	redis.LogClient(o.Logger)
 	d := &daemon{
 		o: o, router: route.New(nil), metrics: metrics.New(o.Build.Version), events: events.New(o.Config.Events),
-		branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
+		refusals: make(chan error, 1), branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
 	}
 	if o.Config.Replaced {
 		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
@@ -120,7 +122,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	parts := []func(context.Context) error{d.reload}
+	parts := []func(context.Context) error{d.reload, d.servable}
 	if d.o.Config.Metrics != "" {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.o.Config.Metrics)
 		if err != nil {
@@ -161,6 +163,16 @@ func (d *daemon) serve(ctx context.Context) error {
 		first = errors.Join(first, <-ended)
 	}
 	return errors.Join(first, err)
+}
+
+// servable waits for a reason for which the daemon cannot serve at all.
+func (d *daemon) servable(ctx context.Context) error {
+	select {
+	case err := <-d.refusals:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // drain ends the server, and leaves what is left of its time to close.

@@ -31,6 +31,12 @@ type branch struct {
 	ready   atomic.Bool
 	// retired: no route leads to it.
 	retired atomic.Bool
+	// refusal is why the store can never be served with these options; empty if
+	// it can, as far as is known.
+	refusal atomic.Pointer[string]
+	// only: it is the one backend of a daemon that starts. Of several, one that
+	// cannot be served does not take the others with it.
+	only bool
 	// stop ends the probe, which then closes stopped.
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -50,7 +56,8 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 		name = raw.Capabilities().Name
 	}
 	told := observer{d.metrics.Backend(name), d.events}
-	b := &branch{stopped: make(chan struct{})}
+	b := &branch{only: d.config == nil && len(c.Backends) == 1, stopped: make(chan struct{})}
+	b.refuse(nil)
 	b.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(calls, from, to string) {
 		d.o.Logger.Warn("the circuit breaker changed", driver.LogBackend, name, driver.LogCalls, calls, driver.LogState, to, driver.LogWas, from)
 	}})
@@ -102,6 +109,13 @@ func (d *daemon) probe(ctx context.Context, b *branch) {
 		if ctx.Err() != nil {
 			return
 		}
+		b.refuse(nil)
+		if errors.Is(err, driver.ErrInvalid) {
+			b.refuse(err)
+			if b.only {
+				d.refused(fmt.Errorf("backend %q: %w", b.Name(), err))
+			}
+		}
 		if was := b.ready.Swap(err == nil); was != (err == nil) || first && err != nil {
 			d.tellReady(b, err)
 		}
@@ -113,6 +127,23 @@ func (d *daemon) probe(ctx context.Context, b *branch) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// refuse notes why the store cannot be served.
+func (b *branch) refuse(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	b.refusal.Store(&text)
+}
+
+// refused ends a daemon whose one backend cannot be served with its options.
+func (d *daemon) refused(err error) {
+	select {
+	case d.refusals <- err:
+	default: // one is enough
 	}
 }
 

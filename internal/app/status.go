@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -42,6 +44,14 @@ func (b *branch) message() *lockpb.Backend {
 	}
 	if !m.Serving {
 		m.Reason = "the backend does not answer"
+	}
+	if refusal := *b.refusal.Load(); refusal != "" {
+		m.Reason = refusal
+	}
+	if q, ok := driver.As[driver.Quarantiner](b.breaker); ok {
+		if reason, remaining := q.Quarantine(); remaining > 0 {
+			m.Reason = fmt.Sprintf("in quarantine for %v more: %s", remaining.Round(time.Second), reason)
+		}
 	}
 	m.Servers = b.servers()
 	return m

@@ -135,11 +135,11 @@ func TestBackendDownAtStart(t *testing.T) {
 	down.Kill()
 	c := configure(t, fmt.Sprintf(`backends:
   up: {url: "%s"}
-  down: {url: "%s?timeout=500ms"}
+  down: {url: "%s"}
 routes:
   - {match: down/**, backend: down}
   - {match: up/**, backend: up}
-`, up.URL(), down.URL()))
+`, up.URL(), down.URL("timeout=500ms")))
 	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "up/a", Wait: seconds(0)}); err != nil {
 		t.Errorf("the backend that is up does not serve: %v", err)
 	}
@@ -282,7 +282,7 @@ func TestURLFile(t *testing.T) {
 	const password = "hunter2"
 	write := func(r *testenv.Redis) {
 		r.Must(t, "ACL", "SETUSER", "sidecar", "on", ">"+password, "~*", "&*", "+@all")
-		replace(t, secret, "redis://sidecar:"+password+"@"+r.Addr()+"\n")
+		replace(t, secret, "redis://sidecar:"+password+"@"+r.Addr()+"?new=1\n")
 	}
 	write(first)
 	c := configure(t, "backends: {a: {url_file: '"+secret+"'}}\n")

@@ -96,7 +96,9 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 			// Inside the package its own name is found, as where it is installed.
 			run(t, ctx, append(env, "PROGRAM="+s.text), "cd examples/node && '"+testenv.Node(t)+"' --input-type=module -e \"$PROGRAM\"")
 		case "redis":
-			text := strings.ReplaceAll(s.text, "redis://127.0.0.1:6379", redis.URL())
+			const theirs = "redis://127.0.0.1:6379"
+			text := strings.ReplaceAll(s.text, theirs+"?", redis.URL()+"&") // which has a parameter already
+			text = strings.ReplaceAll(text, theirs, redis.URL())
 			text = strings.ReplaceAll(text, "/tmp/locksidecar", filepath.Join(runtime, "serve"))
 			if strings.Contains(text, "locksidecar serve") {
 				serves(t, ctx, env, text)

@@ -47,7 +47,7 @@ func TestAServerThatEvictsIsNotUsed(t *testing.T) {
 	if !strings.Contains(d.Output(), "volatile-ttl") {
 		t.Errorf("the log does not say it:\n%s", d.Output())
 	}
-	hold(t, dial(t, testenv.Daemon(t, "serve", "--backend", redis.URL()+"?allow_eviction=1").Endpoint()), "a")
+	hold(t, dial(t, testenv.Daemon(t, "serve", "--backend", redis.URL("allow_eviction=1")).Endpoint()), "a")
 }
 
 // A lease that the replica has goes on over a failover: it is renewed at the new

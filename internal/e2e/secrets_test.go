@@ -49,8 +49,8 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, url := range map[string]string{
-		"in the URL": "redis://sidecar:hunter2%2Fwith%3Aodd%40signs@" + redis.Addr() + "?timeout=500ms&prefix=u",
-		"in a file":  "redis://" + redis.Addr() + "?username=sidecar&timeout=500ms&prefix=f&password_file=" + file,
+		"in the URL": "redis://sidecar:hunter2%2Fwith%3Aodd%40signs@" + redis.Addr() + "?timeout=2s&new=1&prefix=u",
+		"in a file":  "redis://" + redis.Addr() + "?username=sidecar&timeout=2s&new=1&prefix=f&password_file=" + file,
 	} {
 		t.Run(name, func(t *testing.T) {
 			redis.Must(t, "ACL", "SETUSER", "sidecar", "on", ">"+password)

@@ -60,8 +60,11 @@ func (c *Cluster) Addrs() (addrs []string) {
 	return addrs
 }
 
-// URL is the backend URL: redis+cluster://n1,n2,n3.
-func (c *Cluster) URL() string { return "redis+cluster://" + strings.Join(c.Addrs(), ",") }
+// URL is the backend URL, redis+cluster://n1,n2,n3, of a store that is new, with
+// further parameters: see [Redis.URL].
+func (c *Cluster) URL(parameters ...string) string {
+	return "redis+cluster://" + strings.Join(c.Addrs(), ",") + asNew(parameters)
+}
 
 // KeySlot is the slot of a key.
 func (c *Cluster) KeySlot(t testing.TB, key string) int {

@@ -16,7 +16,7 @@ import (
 // nothing ever after: TCP loses no bytes out of the middle of a stream.
 type Proxy struct {
 	listener net.Listener
-	target   string
+	target   atomic.Pointer[string]
 	// DropReplies loses what the server sends, DropRequests what the client
 	// sends; the connections stay open.
 	DropReplies, DropRequests atomic.Bool
@@ -39,7 +39,8 @@ func StartProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, target: target, conns: make(map[net.Conn]struct{}), stop: make(chan struct{})}
+	p := &Proxy{listener: l, conns: make(map[net.Conn]struct{}), stop: make(chan struct{})}
+	p.Retarget(target)
 	p.done.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -49,6 +50,10 @@ func StartProxy(t testing.TB, target string) *Proxy {
 	})
 	return p
 }
+
+// Retarget sends the connections that come from now on to another server, as a
+// name or a virtual address does after a failover.
+func (p *Proxy) Retarget(target string) { p.target.Store(&target) }
 
 // Addr is where the proxy listens.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
@@ -85,7 +90,7 @@ func (p *Proxy) accept() {
 			}
 			continue
 		}
-		server, err := net.Dial("tcp", p.target)
+		server, err := net.Dial("tcp", *p.target.Load())
 		if err != nil {
 			_ = client.Close()
 			continue

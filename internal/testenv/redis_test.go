@@ -102,7 +102,7 @@ func TestUnixSocketUsersPassword(t *testing.T) {
 	expect(t, "as administrator", get(t, r, "app:k"), "v")
 
 	p := StartRedisWith(t, RedisOptions{Password: "secret"})
-	expect(t, "URL", p.URL(), "redis://:secret@"+p.Addr())
+	expect(t, "URL", p.URL(), "redis://:secret@"+p.Addr()+"?new=1")
 	p.Must(t, "PING")
 	bare := redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: -1})
 	defer func() { _ = bare.Close() }()

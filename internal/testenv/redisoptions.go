@@ -151,26 +151,35 @@ func (r *Redis) DataDir() string { return filepath.Join(r.dir, "data") }
 func (r *Redis) Socket() string { return filepath.Join(r.dir, "redis.sock") }
 
 // URL is the server's backend URL, by TCP, with what Password and TLS ask of a
-// client. It names no user: a test of Users names its own.
-func (r *Redis) URL() string {
+// client, and further parameters, "prefix=x". It names no user: a test of Users
+// names its own. It says that the store is new, so that its first grants need no
+// quarantine; a driver takes that for true once, so that what a test loses later
+// is lost.
+func (r *Redis) URL(parameters ...string) string {
 	u := url.URL{Scheme: "redis", Host: r.Addr()}
 	if r.o.Password != "" {
 		u.User = url.UserPassword("", r.o.Password)
 	}
+	q := url.Values{"new": {"1"}}
 	if t := r.o.TLS; t != nil {
 		u.Scheme = "rediss"
-		q := url.Values{"ca_file": {t.Authority.CertFile}}
+		q.Set("ca_file", t.Authority.CertFile)
 		if t.Client != (Certificate{}) {
 			q.Set("cert_file", t.Client.CertFile)
 			q.Set("key_file", t.Client.KeyFile)
 		}
-		u.RawQuery = q.Encode()
 	}
+	u.RawQuery = strings.Join(append([]string{q.Encode()}, parameters...), "&")
 	return u.String()
 }
 
 // SocketURL is the backend URL by the Unix socket.
-func (r *Redis) SocketURL() string { return "redis+unix://" + r.Socket() }
+func (r *Redis) SocketURL() string { return "redis+unix://" + r.Socket() + asNew(nil) }
+
+// asNew is the query of a store that is new.
+func asNew(parameters []string) string {
+	return "?" + strings.Join(append([]string{"new=1"}, parameters...), "&")
+}
 
 func (r *Redis) clientOptions() *redis.Options {
 	o := &redis.Options{

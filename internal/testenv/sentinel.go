@@ -60,13 +60,14 @@ func (s *Sentinel) Addrs() (addrs []string) {
 	return addrs
 }
 
-// URL is the backend URL: redis+sentinel://s1,s2,s3/name.
-func (s *Sentinel) URL() string {
+// URL is the backend URL, redis+sentinel://s1,s2,s3/name, of a store that is new,
+// with further parameters: see [Redis.URL].
+func (s *Sentinel) URL(parameters ...string) string {
 	u := "redis+sentinel://"
 	if s.password != "" {
 		u += url.UserPassword("", s.password).String() + "@"
 	}
-	return u + strings.Join(s.Addrs(), ",") + "/" + SentinelName
+	return u + strings.Join(s.Addrs(), ",") + "/" + SentinelName + asNew(parameters)
 }
 
 // Primary is the node that every Sentinel names as the primary; it waits until

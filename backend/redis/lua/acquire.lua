@@ -2,13 +2,14 @@
 -- ARGV  3 request id, 4 its hash, 5 owner, 6 key, 7 ttl µs, 8 shared, 9 reentrant,
 --       10 enqueue, 11 order offset of the priority, 12 priority, 13 place ttl µs,
 --       14 token floor, 15 metadata, 16 inbox, 17 poll µs, 18 the hash of
---       request id and key
+--       request id and key, 19 gate.lua's
 local request, owner, key, ttl = ARGV[3], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local shared, enqueue = ARGV[8] == '1', ARGV[10] == '1'
 
 local h = with_hold(holders, request)
 if h then
   if h.revoked then save() return {'lost', 'forced'} end
+  if sealed then save() return {'sealed', stamp, now} end
   if h.key ~= key then
     if h.inbox ~= ARGV[16] then tell(h) end
     h.key, h.inbox, h.attach, dirty = key, ARGV[16], h.attach + 1, true
@@ -36,6 +37,7 @@ for _, other in ipairs(holders) do
       save()
       return {'held', other.shared ~= shared and 'mode' or 'self', qlen, write_holder(other), now}
     end
+    if sealed then save() return {'sealed', stamp, now} end
     other.holds, dirty = other.holds .. request .. '\29', true
     other.ttl = math.max(other.ttl, ttl)
     other.expires = math.max(other.expires, now + other.ttl)
@@ -76,7 +78,7 @@ elseif qlen > 0 and enqueue then
   free = first()
 end
 
-if free and admits(shared) then
+if free and admits(shared) and not sealed then
   if placed then
     redis.call('ZREM', KEYS[2], request)
     redis.call('HDEL', KEYS[3], request)
@@ -98,6 +100,7 @@ end
 if not enqueue then
   if placed then drop_places({request}) end
   save()
+  if free and admits(shared) then return {'sealed', stamp, now} end
   return {'held', '', qlen, holder(), now}
 end
 
@@ -117,4 +120,6 @@ if rank > 0 then
   local death = tonumber(redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2])
   retry = math.min(retry, math.max(death - now + 1000, tonumber(ARGV[17]) / 4))
 end
-return {'queued', rank + 1, qlen, math.floor(math.max(retry, 1000)), holder(), now, evicted}
+if opens and sealed then retry = math.min(retry, opens - now + 1000) end
+-- A waiter keeps its place while nothing is granted.
+return {'queued', rank + 1, qlen, math.floor(math.max(retry, 1000)), holder(), now, evicted, sealed and stamp or nil}

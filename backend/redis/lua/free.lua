@@ -1,12 +1,10 @@
 -- The common case of an acquire, before anything else is read: nobody holds the
 -- lock, nobody waits, and the request has not ended before. Everything else
 -- falls through to the general text, which decides the same.
-do
+if not sealed then
   local rec = redis.call('HMGET', KEYS[1], 'f', 't', 'h', 'q', 'x', ARGV[4], ARGV[18])
   if (not rec[1] or rec[1] == '1') and (not rec[3] or rec[3] == '') and not rec[6] and not rec[7]
     and (rec[4] == '0' or not rec[4] and redis.call('ZCARD', KEYS[2]) == 0) then
-    local clock = redis.call('TIME')
-    local now = clock[1] * 1000000 + clock[2]
     local token = math.max((rec[2] or 0) + 1, tonumber(ARGV[14]))
     if now < 4503599627370496 and now > token then token = now end
     local expires = now + ARGV[7]
