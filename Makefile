@@ -89,7 +89,7 @@ $(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(NODE)/t
 	cd $(NODE) && npm run --silent build
 	touch $@
 
-tools: $(TOOLS)/grpcurl ## the tools that the tests call
+tools: $(TOOLS)/grpcurl $(TOOLS)/etcd $(TOOLS)/etcdctl $(TOOLS)/etcdutl ## the tools that the tests call
 
 $(TOOLS)/%: internal/tools/versions
 	internal/tools/install $*
