@@ -66,13 +66,18 @@ type Injection struct {
 // RESP in the clear, and its replies must come in order: those of a RESP2
 // subscription cannot be told from others.
 func (p *Proxy) FailAt(n int, f Fault, commands ...string) *Injection {
+	i := newInjection(n, f, commands)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.plan = i
+	return i
+}
+
+func newInjection(n int, f Fault, commands []string) *Injection {
 	i := &Injection{fault: f, left: n, met: make(chan struct{}), release: make(chan struct{})}
 	for _, c := range commands {
 		i.commands = append(i.commands, strings.ToUpper(c))
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.plan = i
 	return i
 }
 
@@ -114,12 +119,18 @@ func (p *Proxy) meet(command string) *Injection {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i := p.plan
-	if i == nil || len(i.commands) > 0 && !slices.Contains(i.commands, command) {
-		return nil
-	}
-	if i.left--; i.left > 0 {
+	if !i.meant(command) {
 		return nil
 	}
 	p.plan = nil
 	return i
+}
+
+// meant counts a request and tells whether it is the one that is meant.
+func (i *Injection) meant(command string) bool {
+	if i == nil || len(i.commands) > 0 && !slices.Contains(i.commands, command) {
+		return false
+	}
+	i.left--
+	return i.left == 0
 }
