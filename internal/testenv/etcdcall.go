@@ -91,7 +91,6 @@ func (c *call) carryRequests() error {
 			c.detach()
 			close(i.met)
 			i.wait(c.p.ctx.Done())
-			i = nil
 		case LoseReply, BreakReply, TearReply, HoldReply, DuplicateRequest:
 			c.detach()
 		}
@@ -150,6 +149,8 @@ func (c *call) carryReplies() error {
 		case HoldReply:
 			close(i.met)
 			i.wait(c.p.ctx.Done())
+		case HoldRequest:
+			close(i.answered)
 		case DuplicateRequest:
 			<-i.met // the end of the call would end its twin
 		}
@@ -171,7 +172,7 @@ func (c *call) carryReplies() error {
 			}
 		}
 		if err := c.client.SendMsg(reply); err != nil {
-			if i.what() == HoldReply {
+			if i.what() == HoldReply || i.what() == HoldRequest {
 				return nil // the client may have gone
 			}
 			return err

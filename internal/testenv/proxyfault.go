@@ -56,6 +56,7 @@ type Injection struct {
 	left     int // requests until the one that is meant; 0 once it came
 	met      chan struct{}
 	release  chan struct{}
+	answered chan struct{}
 	once     sync.Once
 }
 
@@ -74,7 +75,7 @@ func (p *Proxy) FailAt(n int, f Fault, commands ...string) *Injection {
 }
 
 func newInjection(n int, f Fault, commands []string) *Injection {
-	i := &Injection{fault: f, left: n, met: make(chan struct{}), release: make(chan struct{})}
+	i := &Injection{fault: f, left: n, met: make(chan struct{}), release: make(chan struct{}), answered: make(chan struct{})}
 	for _, c := range commands {
 		i.commands = append(i.commands, strings.ToUpper(c))
 	}
@@ -98,6 +99,10 @@ func (i *Injection) Happened() bool {
 
 // Release lets go what HoldRequest or HoldReply keeps back, at most once.
 func (i *Injection) Release() { i.once.Do(func() { close(i.release) }) }
+
+// Answered is closed when the server has done what HoldRequest kept back and
+// Release let go, at an EtcdProxy.
+func (i *Injection) Answered() <-chan struct{} { return i.answered }
 
 // what is the fault, zero if there is none.
 func (i *Injection) what() Fault {
