@@ -20,9 +20,13 @@ import (
 type Etcd struct {
 	// Members are its servers; Kill, Pause, Resume and Restart are theirs.
 	Members []*EtcdMember
-	o       EtcdOptions
-	dir     string
-	token   string // what the members of one cluster know each other by
+	// KeepName lets RestartFrom and RestartEmpty keep the token by which the
+	// members of one cluster know each other, as an operator does who repeats the
+	// command line of before: the cluster is then the same by its id.
+	KeepName bool
+	o        EtcdOptions
+	dir      string
+	token    string // what the members of one cluster know each other by
 }
 
 // EtcdMember is a server of an etcd.

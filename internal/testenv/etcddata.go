@@ -50,7 +50,8 @@ func (e *Etcd) Snapshot(t testing.TB) EtcdSnapshot {
 // RestartFrom kills the members and starts them again on their ports with the
 // data of a snapshot, as etcdutl snapshot restore does, with its further
 // arguments: what was written since is gone, and the revision falls unless
-// --bump-revision lifts it. What answers then is another cluster, by its id.
+// --bump-revision lifts it. What answers then is another cluster, by its
+// id, unless KeepName is set.
 func (e *Etcd) RestartFrom(ctx context.Context, s EtcdSnapshot, args ...string) error {
 	tool, err := etcdTool("etcdutl")
 	if err != nil {
@@ -59,7 +60,7 @@ func (e *Etcd) RestartFrom(ctx context.Context, s EtcdSnapshot, args ...string) 
 	for _, m := range e.Members {
 		m.Kill()
 	}
-	e.token += "+"
+	e.rename()
 	for _, m := range e.Members {
 		if err := os.RemoveAll(m.DataDir()); err != nil {
 			return err
@@ -84,9 +85,15 @@ func (e *Etcd) RestartEmpty(ctx context.Context) error {
 			return err
 		}
 	}
-	e.token += "+"
+	e.rename()
 	e.o.Users = nil
 	return e.start(ctx)
+}
+
+func (e *Etcd) rename() {
+	if !e.KeepName {
+		e.token += "+"
+	}
 }
 
 // Restart kills every member and starts them all with their data.

@@ -97,6 +97,9 @@ func (i *Injection) Happened() bool {
 	}
 }
 
+// Fault is what was asked for.
+func (i *Injection) Fault() Fault { return i.fault }
+
 // Release lets go what HoldRequest or HoldReply keeps back, at most once.
 func (i *Injection) Release() { i.once.Do(func() { close(i.release) }) }
 
