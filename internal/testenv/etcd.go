@@ -26,6 +26,7 @@ type Etcd struct {
 	KeepName bool
 	o        EtcdOptions
 	dir      string
+	users    bool   // nobody else may do anything
 	token    string // what the members of one cluster know each other by
 }
 

@@ -185,7 +185,10 @@ func TestEtcdctl(t *testing.T) {
 	t.Parallel()
 	e := StartEtcd(t, EtcdOptions{})
 	put(t, e, "k", "v")
-	out, err := exec.Command(Etcdctl(t), "--endpoints", strings.Join(e.Addrs(), ","), "get", "--print-value-only", "k").CombinedOutput()
+	e.EnableUsers(t)
+	cmd := exec.Command(Etcdctl(t), "get", "--print-value-only", "k")
+	cmd.Env = e.Environ(t)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

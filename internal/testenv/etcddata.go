@@ -86,7 +86,7 @@ func (e *Etcd) RestartEmpty(ctx context.Context) error {
 		}
 	}
 	e.rename()
-	e.o.Users = nil
+	e.users = false
 	return e.start(ctx)
 }
 

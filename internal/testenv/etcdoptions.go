@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -124,7 +125,7 @@ func Etcdctl(t testing.TB) string {
 // dial is a client that may do everything.
 func (e *Etcd) dial(addrs ...string) (*clientv3.Client, error) {
 	c := clientv3.Config{Endpoints: addrs, TLS: e.clientTLS(), Logger: zap.NewNop(), DialTimeout: startTimeout, MaxUnaryRetries: 1}
-	if len(e.o.Users) > 0 {
+	if e.users {
 		c.Username, c.Password = etcdRoot, adminPassword
 	}
 	return clientv3.New(c)
@@ -151,26 +152,32 @@ func (e *Etcd) addUsers(t testing.TB) {
 	if len(e.o.Users) == 0 {
 		return
 	}
-	users := e.o.Users
-	e.o.Users = nil // until there is a root, its client is anybody
 	c := e.Client(t)
-	e.o.Users = users
 	ctx := t.Context()
-	must := func(_ any, err error) {
-		t.Helper()
-		if err != nil {
+	for _, u := range e.o.Users {
+		_, role := c.RoleAdd(ctx, u.Name)
+		_, grant := c.RoleGrantPermission(ctx, u.Name, u.Prefix, clientv3.GetPrefixRangeEnd(u.Prefix), clientv3.PermissionType(clientv3.PermReadWrite))
+		_, user := c.UserAddWithOptions(ctx, u.Name, u.Password, &clientv3.UserAddOptions{NoPassword: u.Password == ""})
+		_, member := c.UserGrantRole(ctx, u.Name, u.Name)
+		if err := errors.Join(role, grant, user, member); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, u := range users {
-		must(c.RoleAdd(ctx, u.Name))
-		must(c.RoleGrantPermission(ctx, u.Name, u.Prefix, clientv3.GetPrefixRangeEnd(u.Prefix), clientv3.PermissionType(clientv3.PermReadWrite)))
-		must(c.UserAddWithOptions(ctx, u.Name, u.Password, &clientv3.UserAddOptions{NoPassword: u.Password == ""}))
-		must(c.UserGrantRole(ctx, u.Name, u.Name))
+	e.EnableUsers(t)
+}
+
+// EnableUsers lets nobody in from now on but the users that there are, and the
+// test's own Client.
+func (e *Etcd) EnableUsers(t testing.TB) {
+	t.Helper()
+	c := e.Client(t)
+	_, root := c.UserAdd(t.Context(), etcdRoot, adminPassword)
+	_, member := c.UserGrantRole(t.Context(), etcdRoot, etcdRoot)
+	_, enable := c.AuthEnable(t.Context())
+	if err := errors.Join(root, member, enable); err != nil {
+		t.Fatal(err)
 	}
-	must(c.UserAdd(ctx, etcdRoot, adminPassword))
-	must(c.UserGrantRole(ctx, etcdRoot, etcdRoot))
-	must(c.AuthEnable(ctx))
+	e.users = true
 	wait(t, "the users are not enabled", func(ctx context.Context) error {
 		r, err := e.dial(e.Addrs()...)
 		if err != nil {
@@ -180,4 +187,23 @@ func (e *Etcd) addUsers(t testing.TB) {
 		_, err = r.Get(ctx, "ready")
 		return err
 	})
+}
+
+// Environ is an environment in which etcdctl speaks to the etcd, as nobody or,
+// once there are users, as the one that may do everything.
+func (e *Etcd) Environ(t testing.TB) []string {
+	t.Helper()
+	scheme := "http://"
+	env := append(os.Environ(), "PATH="+filepath.Dir(Etcdctl(t))+":"+os.Getenv("PATH"))
+	if tls := e.o.TLS; tls != nil {
+		scheme = "https://"
+		env = append(env, "ETCDCTL_CACERT="+tls.Authority.CertFile)
+		if tls.Client != (Certificate{}) {
+			env = append(env, "ETCDCTL_CERT="+tls.Client.CertFile, "ETCDCTL_KEY="+tls.Client.KeyFile)
+		}
+	}
+	if e.users {
+		env = append(env, "ETCDCTL_USER="+etcdRoot+":"+adminPassword)
+	}
+	return append(env, "ETCDCTL_ENDPOINTS="+scheme+strings.Join(e.Addrs(), ","+scheme))
 }
