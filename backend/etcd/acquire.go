@@ -87,7 +87,11 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 // that never was. A waiter keeps its place and reads in one step.
 func (a *attempt) first(ctx context.Context) (*snapshot, error) {
 	if p := a.s.hints.place(a.req.LockID, a.req.RequestID); p != nil && a.req.Enqueue {
-		return a.refresh(ctx, p)
+		// One that has run out is not revived.
+		if now := a.s.o.Clock.Now(); a.s.seen.place(p, now) > now {
+			return a.refresh(ctx, p)
+		}
+		return nil, nil //nolint:nilnil // the state is read without it
 	}
 	a.guess = true
 	if a.at.known != nil {
