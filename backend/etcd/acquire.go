@@ -19,6 +19,8 @@ type attempt struct {
 	req *driver.AcquireRequest
 	at  *local
 	ttl time.Duration
+	// known is the store's stamp as the cluster was compared with it.
+	known string
 	// lease is the etcd lease for the grant, once one is needed. It is nil again
 	// when it is not the attempt's any more.
 	lease *etcdLease
@@ -65,6 +67,9 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 			s.leases.put(a.lease)
 		}
 	}()
+	if a.known, err = s.verified(ctx); err != nil {
+		return nil, err
+	}
 	n, err := a.first(ctx)
 	for {
 		if n == nil && err == nil {
@@ -124,7 +129,7 @@ func (a *attempt) decide(ctx context.Context, n *snapshot) step {
 	case len(n.dead) > maxOps/2 && (a.req.Enqueue || first):
 		return a.s.bury(ctx, n)
 	case first && n.admits(a.req.Shared):
-		if !a.s.condition.open(n) {
+		if n.stamp == 0 || n.paused != "" {
 			return a.closed(ctx, n, p, newcomer)
 		}
 		return a.grant(ctx, n, p, newcomer)
@@ -212,6 +217,9 @@ func (a *attempt) grant(ctx context.Context, n *snapshot, p *place, newcomer boo
 		return step{next: next}
 	}
 	a.lease = nil
+	if err := a.same(ctx); err != nil {
+		return ended(err)
+	}
 	if p != nil && !newcomer {
 		n.waiters = slices.DeleteFunc(n.waiters, func(other *place) bool { return other == p })
 		s.seen.forget(p.key)
@@ -222,6 +230,22 @@ func (a *attempt) grant(ctx context.Context, n *snapshot, p *place, newcomer boo
 	n.dead, n.expired = n.dead[len(c.buried):], n.expired[len(c.evicted):]
 	a.at.known = c.after(rev)
 	return step{res: &driver.AcquireResult{Lease: s.granted(n.id, h, lease), Evicted: c.evicted}}
+}
+
+// same says whether the cluster that has granted is the one that was compared with
+// the stamp. A grant of another does not count.
+func (a *attempt) same(ctx context.Context) error {
+	if known, ok := a.s.condition.stands(); ok && known == a.known {
+		return nil
+	}
+	known, err := a.s.verified(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: granted, and the cluster was not looked at since: %w", driver.ErrIndeterminate, err)
+	case known != a.known && a.known != "":
+		return fmt.Errorf("%w: %w", driver.ErrIndeterminate, errRestored)
+	}
+	return nil
 }
 
 // granted notes the proof of a lease and describes it.

@@ -28,8 +28,8 @@ type sent struct{ atomic.Bool }
 type sentKey struct{}
 
 // sending notes for each call that its headers were written. Until then the
-// member cannot have seen it.
-type sending struct{}
+// member cannot have seen it. It also counts the connections.
+type sending struct{ connections *atomic.Int64 }
 
 // TagRPC keeps the note of a call from a login that is made on its way.
 func (sending) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
@@ -47,8 +47,13 @@ func (sending) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	}
 }
 
-func (sending) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (sending) HandleConn(context.Context, stats.ConnStats)                       {}
+// TagConn comes before a connection carries anything.
+func (n sending) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	n.connections.Add(1)
+	return ctx
+}
+
+func (sending) HandleConn(context.Context, stats.ConnStats) {}
 
 // outcome says what an error proves about a write.
 func (s *Store) outcome(err error, note *sent) error {

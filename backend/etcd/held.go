@@ -44,11 +44,15 @@ func (h *held) proven(lock string, token int64, l heldLease, now driver.Instant)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	name := heldName{lock, token}
-	if was, ok := h.leases[name]; ok && was.id == l.id && was.until() > l.until() {
-		l.origin, l.ttl = was.origin, was.ttl
-	}
-	if was, ok := h.leases[name]; ok && was.attach > l.attach {
+	was, ok := h.leases[name]
+	if ok && was.attach > l.attach {
 		return // an older answer
+	}
+	if ok && was.id == l.id {
+		l.asked = was.asked
+		if was.until() > l.until() {
+			l.origin, l.ttl = was.origin, was.ttl
+		}
 	}
 	h.leases[name] = l
 	if len(h.leases) < h.purge {

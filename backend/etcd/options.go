@@ -19,7 +19,7 @@ const (
 	defaultMinTTL    = 2 * time.Second
 	defaultRetention = 24 * time.Hour
 	defaultWaiters   = 1024
-	maxTTL           = 60 * time.Second
+	defaultMaxTTL    = 60 * time.Second
 	maxPoll          = 5 * time.Minute
 )
 
@@ -43,6 +43,11 @@ type Options struct {
 	// seconds. A cluster that grants no less than something longer does so, and
 	// the lease says it.
 	MinTTL time.Duration
+	// MaxTTL is the longest TTL, and so how long nothing is granted after the
+	// cluster was restored; 0 means 60 s. It is rounded up to whole seconds, and a
+	// constant of the store: on one that has another, calls fail with
+	// driver.ErrInvalid.
+	MaxTTL time.Duration
 	// MaxWaiters bounds the places of a lock; 0 means 1024.
 	MaxWaiters int
 	// Retention is how long the token of a free lock is kept; 0 means 24 h.
@@ -73,6 +78,7 @@ func (o *Options) check() error {
 	}{
 		{"Timeout", &o.Timeout, defaultTimeout}, {"Poll", &o.Poll, defaultPoll},
 		{"MinTTL", &o.MinTTL, defaultMinTTL}, {"Retention", &o.Retention, defaultRetention},
+		{"MaxTTL", &o.MaxTTL, defaultMaxTTL},
 	} {
 		if *d.value < 0 {
 			return fmt.Errorf("etcd: Options.%s is %v: %w: it must not be negative", d.name, *d.value, driver.ErrInvalid)
@@ -81,8 +87,8 @@ func (o *Options) check() error {
 			*d.value = d.fallback
 		}
 	}
-	if o.MinTTL = seconds(o.MinTTL); o.MinTTL > maxTTL {
-		return fmt.Errorf("etcd: Options.MinTTL is %v: %w: it must not exceed %v", o.MinTTL, driver.ErrInvalid, maxTTL)
+	if o.MinTTL, o.MaxTTL = seconds(o.MinTTL), seconds(o.MaxTTL); o.MinTTL > o.MaxTTL {
+		return fmt.Errorf("etcd: Options.MinTTL is %v: %w: it must not exceed Options.MaxTTL, %v", o.MinTTL, driver.ErrInvalid, o.MaxTTL)
 	}
 	if o.Poll > maxPoll {
 		return fmt.Errorf("etcd: Options.Poll is %v: %w: it must not exceed %v", o.Poll, driver.ErrInvalid, maxPoll)

@@ -3,6 +3,7 @@ package etcd
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -34,10 +35,10 @@ type snapshot struct {
 	// floor is that of the shard.
 	floor    int64
 	floorRev int64
-	// stamp is the revision of the store's stamp, 0 if it has none; foreign says
-	// that it is another cluster's, paused that nothing is to be granted.
-	stamp           int64
-	foreign, paused bool
+	// stamp is the revision of the store's stamp, 0 if it has none; paused says why
+	// nothing is to be granted, empty if it is.
+	stamp  int64
+	paused string
 }
 
 // lockOps read a lock.
@@ -50,7 +51,7 @@ func (s *Store) lockOps(id string) []clientv3.Op {
 		clientv3.OpGet(q, clientv3.WithRange(qEnd)),
 		clientv3.OpGet(s.keys.floor(id)),
 		clientv3.OpGet(s.keys.stamp()),
-		clientv3.OpGet(s.keys.pause(), clientv3.WithKeysOnly()),
+		clientv3.OpGet(s.keys.pause()),
 	}
 }
 
@@ -91,11 +92,16 @@ func (s *Store) parse(id string, header *etcdserverpb.ResponseHeader, answers []
 		if err := decode(string(kv.Key), kv.Value, &st); err != nil {
 			return nil, err
 		}
-		n.stamp, n.foreign = kv.ModRevision, st.Cluster != clusterName(header)
+		if mine := s.o.MaxTTL.Milliseconds(); st.MaxTTL != mine {
+			return nil, fmt.Errorf("%w: the store's longest TTL, a constant of it, is %d ms, and Options.MaxTTL is %d ms", driver.ErrInvalid, st.MaxTTL, mine)
+		}
+		n.stamp = kv.ModRevision
 	}
-	n.paused = one(answers[5]) != nil
+	if kv := one(answers[5]); kv != nil {
+		n.paused = cmp.Or(string(kv.Value), "unknown")
+	}
 	s.floors.learn(shardOf(id), n.floor, n.floorRev)
-	s.condition.learn(n, now)
+	s.condition.learn(n, now, s.o.MaxTTL)
 	return n, nil
 }
 

@@ -103,7 +103,7 @@ func (s *Store) connected() (*clientv3.Client, error) {
 		Context: s.stopped, Logger: zap.NewNop(),
 		// Only the breaker retries: a repeated write would meet itself.
 		MaxUnaryRetries: 1,
-		DialOptions:     append([]grpc.DialOption{grpc.WithStatsHandler(sending{})}, s.o.Dial...),
+		DialOptions:     append([]grpc.DialOption{grpc.WithStatsHandler(sending{&s.condition.connections})}, s.o.Dial...),
 	})
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // lease last for its whole time again.
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
-		Name: "etcd", MinTTL: s.o.MinTTL, MaxTTL: maxTTL, Lateness: lateness, Poll: s.o.Poll, Shared: true, MaxWaiters: s.o.MaxWaiters,
+		Name: "etcd", MinTTL: s.o.MinTTL, MaxTTL: s.o.MaxTTL, Lateness: lateness, Poll: s.o.Poll, Shared: true, MaxWaiters: s.o.MaxWaiters,
 		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockProposer, Durability: driver.DurabilityQuorum, Retention: s.o.Retention,
 	}
 }

@@ -54,10 +54,8 @@ func (s *Store) Sweep(ctx context.Context) ([]driver.Ended, error) {
 		return nil, nil
 	}
 	w.notBefore = now.Add(sweepEvery)
-	if why := s.condition.why(); why != "" {
-		if err := s.pause(ctx, why); err != nil {
-			return nil, err
-		}
+	if _, err := s.verified(ctx); err != nil { // no acquire may come soon
+		return nil, err
 	}
 	if elected, err := w.elected(ctx, s); err != nil || !elected {
 		return nil, err

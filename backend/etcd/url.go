@@ -26,6 +26,7 @@ var parameters = map[string]func(p *parsed, value string) error{
 	"poll":          func(p *parsed, v string) error { return duration(&p.o.Poll, v) },
 	"retention":     func(p *parsed, v string) error { return duration(&p.o.Retention, v) },
 	"min_ttl":       func(p *parsed, v string) error { return duration(&p.o.MinTTL, v) },
+	"max_ttl":       func(p *parsed, v string) error { return duration(&p.o.MaxTTL, v) },
 	"username":      func(p *parsed, v string) error { p.o.Username = v; return nil },
 	"password_file": func(p *parsed, v string) error { return secret(&p.o.Password, v) },
 	"ca_file":       func(p *parsed, v string) error { p.tls.ca = v; return nil },
@@ -66,7 +67,7 @@ func secret(into *string, file string) error {
 //
 // The second means TLS, and so do ca_file, cert_file and key_file in the first. A
 // port that is left out is 2379. Its parameters are prefix, timeout, poll,
-// retention, min_ttl, username, password_file, ca_file, cert_file and key_file.
+// retention, min_ttl, max_ttl, username, password_file, ca_file, cert_file and key_file.
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
 	p := parsed{o: Options{Clock: env.Clock, Logger: env.Logger}}
 	if err := p.query(u); err != nil {
