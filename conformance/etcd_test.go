@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"errors"
 
 	"os/exec"
 	"sync/atomic"
@@ -38,6 +39,17 @@ func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options, decorate func(driver.
 		},
 		Pause: func() (func() error, error) { return e.Resume, e.Pause() },
 		Skew:  func(d time.Duration) { ahead.Store(int64(d)) },
+		Collect: func(ctx context.Context) error {
+			// As the driver that sweeps does it, two days later.
+			later := o
+			later.Wall = func() time.Time { return o.Wall().Add(48 * time.Hour) }
+			d, err := etcd.New(later)
+			if err != nil {
+				return err
+			}
+			_, err = d.Collect(ctx, 24*time.Hour)
+			return errors.Join(err, d.Close())
+		},
 	}
 }
 
