@@ -60,22 +60,18 @@ func startEtcd(t *testing.T, members int) *testenv.Etcd {
 }
 
 func TestEtcd(t *testing.T) {
-	t.Parallel()
 	certified(t, "etcd", onEtcd(t, startEtcd(t, 1), etcd.Options{}, bare))
 }
 
 func TestEtcdThreeMembers(t *testing.T) {
-	t.Parallel()
 	certified(t, "etcd-three", onEtcd(t, startEtcd(t, 3), etcd.Options{}, bare))
 }
 
 func TestEtcdBehindBreaker(t *testing.T) {
-	t.Parallel()
 	certified(t, "etcd-breaker", onEtcd(t, startEtcd(t, 3), etcd.Options{}, behindBreaker))
 }
 
 func TestEndpointOnEtcd(t *testing.T) {
-	t.Parallel()
 	d := testenv.Daemon(t, "serve", "--backend", startEtcd(t, 3).URL())
 	certified(t, "endpoint", remote.Harness(d.Endpoint()))
 }
@@ -83,7 +79,6 @@ func TestEndpointOnEtcd(t *testing.T) {
 // The documented user, by TLS with a client's certificate: its role, which is
 // limited to the prefix, is enough for all that the driver does.
 func TestEtcdTLSAsTheDocumentedUser(t *testing.T) {
-	t.Parallel()
 	authority := testenv.NewAuthority(t)
 	e := testenv.StartEtcd(t, testenv.EtcdOptions{TLS: &testenv.EtcdTLS{
 		Authority: authority, Server: authority.Server(t), Client: authority.Client(t, "locksidecar"),
