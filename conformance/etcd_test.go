@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"errors"
 
 	"os/exec"
 	"sync/atomic"
@@ -38,6 +39,17 @@ func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options, decorate func(driver.
 		},
 		Pause: func() (func() error, error) { return e.Resume, e.Pause() },
 		Skew:  func(d time.Duration) { ahead.Store(int64(d)) },
+		Collect: func(ctx context.Context) error {
+			// As the driver that sweeps does it, two days later.
+			later := o
+			later.Wall = func() time.Time { return o.Wall().Add(48 * time.Hour) }
+			d, err := etcd.New(later)
+			if err != nil {
+				return err
+			}
+			_, err = d.Collect(ctx, 24*time.Hour)
+			return errors.Join(err, d.Close())
+		},
 	}
 }
 
@@ -48,22 +60,18 @@ func startEtcd(t *testing.T, members int) *testenv.Etcd {
 }
 
 func TestEtcd(t *testing.T) {
-	t.Parallel()
 	certified(t, "etcd", onEtcd(t, startEtcd(t, 1), etcd.Options{}, bare))
 }
 
 func TestEtcdThreeMembers(t *testing.T) {
-	t.Parallel()
 	certified(t, "etcd-three", onEtcd(t, startEtcd(t, 3), etcd.Options{}, bare))
 }
 
 func TestEtcdBehindBreaker(t *testing.T) {
-	t.Parallel()
 	certified(t, "etcd-breaker", onEtcd(t, startEtcd(t, 3), etcd.Options{}, behindBreaker))
 }
 
 func TestEndpointOnEtcd(t *testing.T) {
-	t.Parallel()
 	d := testenv.Daemon(t, "serve", "--backend", startEtcd(t, 3).URL())
 	certified(t, "endpoint", remote.Harness(d.Endpoint()))
 }
@@ -71,7 +79,6 @@ func TestEndpointOnEtcd(t *testing.T) {
 // The documented user, by TLS with a client's certificate: its role, which is
 // limited to the prefix, is enough for all that the driver does.
 func TestEtcdTLSAsTheDocumentedUser(t *testing.T) {
-	t.Parallel()
 	authority := testenv.NewAuthority(t)
 	e := testenv.StartEtcd(t, testenv.EtcdOptions{TLS: &testenv.EtcdTLS{
 		Authority: authority, Server: authority.Server(t), Client: authority.Client(t, "locksidecar"),

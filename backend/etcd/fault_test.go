@@ -37,9 +37,10 @@ func TestALeaderThatFallsCostsNoLease(t *testing.T) {
 			if e.Leader(t) == old {
 				t.Error("the leader is the old one")
 			}
-			must(t, old.Resume())
 			if name == "killed" {
 				must(t, old.Restart(t.Context()))
+			} else {
+				must(t, old.Resume())
 			}
 			heldBy(t, two, "a", l.Token, 1)
 			released(t, one, r, l)

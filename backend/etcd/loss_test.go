@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,62 +139,67 @@ var losses = []loss{
 // whoever comes first; the pause is told; tokens rise; the first holder learns
 // that it lost.
 func TestARestoredStoreGrantsNothingTwice(t *testing.T) {
+	t.Parallel()
+	// A pause is long, and nothing happens in it: all of them at once.
+	var running sync.WaitGroup
+	defer running.Wait()
 	for _, how := range losses {
 		for _, who := range []string{"an old sidecar", "a new sidecar", "a waiter"} {
-			t.Run(how.name+"/"+who, func(t *testing.T) {
-				t.Parallel()
-				e := start(t, 1)
-				const long, short = "max_ttl=8s", 6 * time.Second
-				holder, rival := openAt(t, e.URL(), "timeout=2s", long), openAt(t, e.URL(), "timeout=2s", long)
-				for _, d := range []driver.Driver{holder, rival} {
-					warm := lasting(asked("warm", "warm"), short)
-					released(t, d, warm, awaited(t, d, warm))
-				}
-				old := e.Snapshot(t)
-				r := lasting(asked("a", "holder"), short)
-				l := granted(t, holder, r)
-				last, err := renewed(t, holder, refOf(r, l), short)
-				must(t, err)
-				next := lasting(asked("a", "next"), short)
-				if who == "a waiter" {
-					queued(t, rival, next, 1)
-				}
-				must(t, how.lose(t, e, old))
-				if who == "a new sidecar" {
-					rival = openAt(t, e.URL(), "timeout=2s", long)
-				}
-				quarantined := false
-				var second *driver.Lease
-				until(t, "the second holder is admitted", func() bool {
-					res, err := attempt(t, rival, next)
-					switch {
-					case errors.Is(err, driver.ErrQuarantined):
-						quarantined = true
-						if q, ok := rival.(interface {
-							Quarantine() (string, time.Duration)
-						}); !ok {
-							t.Error("the driver does not say that it is in quarantine")
-						} else if reason, remaining := q.Quarantine(); remaining <= 0 || reason == "" {
-							t.Errorf("in quarantine, the driver says %q, %v", reason, remaining)
-						}
-					case err == nil && res.Lease != nil:
-						second = res.Lease
-					case err != nil && !errors.Is(err, driver.ErrHeld):
-						t.Fatal(err)
+			running.Go(func() {
+				t.Run(how.name+"/"+who, func(t *testing.T) {
+					e := start(t, 1)
+					const short = 6 * time.Second
+					holder, rival := openAt(t, e.URL()), openAt(t, e.URL())
+					for _, d := range []driver.Driver{holder, rival} {
+						warm := lasting(asked("warm", "warm"), short)
+						released(t, d, warm, awaited(t, d, warm))
 					}
-					return second != nil
+					old := e.Snapshot(t)
+					r := lasting(asked("a", "holder"), short)
+					l := granted(t, holder, r)
+					last, err := renewed(t, holder, refOf(r, l), short)
+					must(t, err)
+					next := lasting(asked("a", "next"), short)
+					if who == "a waiter" {
+						queued(t, rival, next, 1)
+					}
+					must(t, how.lose(t, e, old))
+					if who == "a new sidecar" {
+						rival = openAt(t, e.URL())
+					}
+					quarantined := false
+					var second *driver.Lease
+					until(t, "the second holder is admitted", func() bool {
+						res, err := attempt(t, rival, next)
+						switch {
+						case errors.Is(err, driver.ErrQuarantined):
+							quarantined = true
+							if q, ok := rival.(interface {
+								Quarantine() (string, time.Duration)
+							}); !ok {
+								t.Error("the driver does not say that it is in quarantine")
+							} else if reason, remaining := q.Quarantine(); remaining <= 0 || reason == "" {
+								t.Errorf("in quarantine, the driver says %q, %v", reason, remaining)
+							}
+						case err == nil && res.Lease != nil:
+							second = res.Lease
+						case err != nil && !errors.Is(err, driver.ErrHeld):
+							t.Fatal(err)
+						}
+						return second != nil
+					})
+					if early := validUntil(last).Sub(second.Origin); early > 0 {
+						t.Errorf("a second holder was admitted %v before the first one's valid-until", early)
+					}
+					if !quarantined {
+						t.Error("there was no quarantine")
+					}
+					if second.Token <= l.Token {
+						t.Errorf("the token %d follows %d", second.Token, l.Token)
+					}
+					_, err = renewed(t, holder, refOf(r, l), short)
+					lostBy(t, "renew by the first holder", err, "")
 				})
-				if early := validUntil(last).Sub(second.Origin); early > 0 {
-					t.Errorf("a second holder was admitted %v before the first one's valid-until", early)
-				}
-				if !quarantined {
-					t.Error("there was no quarantine")
-				}
-				if second.Token <= l.Token {
-					t.Errorf("the token %d follows %d", second.Token, l.Token)
-				}
-				_, err = renewed(t, holder, refOf(r, l), short)
-				lostBy(t, "renew by the first holder", err, "")
 			})
 		}
 	}
