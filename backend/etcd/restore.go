@@ -102,7 +102,7 @@ func (c *condition) learn(n *snapshot, now driver.Instant, maxTTL time.Duration)
 		c.until = 0
 	case c.until == 0:
 		c.why, c.until = n.paused, now.Add(maxTTL+lateness)
-	case c.until <= now: // a new leader, or a restart, has stretched it
+	case c.until <= now.Add(lateness/2): // a new leader, or a restart, has stretched it
 		c.until = now.Add(lateness)
 	}
 }
