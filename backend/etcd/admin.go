@@ -135,8 +135,18 @@ func (s *Store) Inspect(ctx context.Context, lockID string) (*driver.Lock, error
 	if err != nil {
 		return nil, err
 	}
-	return s.lock(n), nil
+	lock := s.lock(n)
+	for i, h := range n.holders[:min(len(n.holders), inspectLeft)] {
+		if l, err := s.left(ctx, lockID, h); err == nil { // else the most that it can be stands there
+			left := max(l.until().Sub(s.o.Clock.Now()), time.Millisecond)
+			lock.Holders[i].Remaining, lock.Holders[i].ExpiresAt = left, s.o.Wall().Add(left)
+		}
+	}
+	return lock, nil
 }
+
+// inspectLeft is of how many leases an inspection asks how much is left of them.
+const inspectLeft = 4
 
 // lock is a lock as everybody may see it.
 func (s *Store) lock(n *snapshot) *driver.Lock {

@@ -99,7 +99,7 @@ func (s *Store) connected() (*clientv3.Client, error) {
 	}
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints: s.o.Endpoints, TLS: s.o.TLS, Username: s.o.Username, Password: s.o.Password,
-		DialTimeout: s.o.Timeout, DialKeepAliveTime: silence, DialKeepAliveTimeout: s.o.Timeout, PermitWithoutStream: true,
+		DialTimeout: s.o.Timeout, DialKeepAliveTime: silence, DialKeepAliveTimeout: s.o.Timeout,
 		Context: s.stopped, Logger: zap.NewNop(),
 		// Only the breaker retries: a repeated write would meet itself.
 		MaxUnaryRetries: 1,
