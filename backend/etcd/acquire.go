@@ -24,9 +24,9 @@ type attempt struct {
 	// lease is the etcd lease for the grant, once one is needed. It is nil again
 	// when it is not the attempt's any more.
 	lease *etcdLease
-	// guess says that the snapshot is one, refreshed that this attempt has moved
-	// the deadline of its place.
-	guess, refreshed bool
+	// guess says that the snapshot is one, waits that the request was told a place
+	// before, refreshed that this attempt has moved its deadline.
+	guess, waits, refreshed bool
 }
 
 // step is what an attempt came to: an outcome, or a newer state to decide about.
@@ -56,53 +56,47 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
-	at, leave, err := s.locks.enter(ctx, req.LockID)
-	if err != nil {
+	a := &attempt{s: s, req: req, ttl: max(seconds(req.TTL), s.o.MinTTL)}
+	var err error
+	if a.known, err = s.verified(ctx); err != nil {
+		return nil, err
+	}
+	// A waiter keeps its place and reads in one step, and decides nothing unless it
+	// is its turn: so many of them do not hold up who does.
+	n, res, err := a.wait(ctx)
+	if res != nil || err != nil {
+		return res, err
+	}
+	var leave func()
+	if a.at, leave, err = s.locks.enter(ctx, req.LockID); err != nil {
 		return nil, s.unread(err)
 	}
 	defer leave()
-	a := &attempt{s: s, req: req, at: at, ttl: max(seconds(req.TTL), s.o.MinTTL)}
 	defer func() {
 		if a.lease != nil {
 			s.leases.put(a.lease)
 		}
 	}()
-	if a.known, err = s.verified(ctx); err != nil {
-		return nil, err
+	if n == nil && !a.waits {
+		n, a.guess = a.at.known, true
+		if n == nil {
+			n = s.blank(req.LockID)
+		}
 	}
-	n, err := a.first(ctx)
 	for {
-		if n == nil && err == nil {
-			n, err = s.look(ctx, req.LockID)
+		if n == nil {
+			if n, err = s.look(ctx, req.LockID); err != nil {
+				return nil, err
+			}
 			a.guess = false
 		}
-		if err != nil {
-			return nil, err
-		}
-		at.known = nil
+		a.at.known = nil
 		st := a.decide(ctx, n)
 		if st.err != nil || st.next == nil && !st.again {
 			return st.res, st.err
 		}
 		n, a.guess = st.next, false
 	}
-}
-
-// first is the state to begin with: what the driver remembers, or that of a lock
-// that never was. A waiter keeps its place and reads in one step.
-func (a *attempt) first(ctx context.Context) (*snapshot, error) {
-	if p := a.s.hints.place(a.req.LockID, a.req.RequestID); p != nil && a.req.Enqueue {
-		// One that has run out is not revived.
-		if now := a.s.o.Clock.Now(); a.s.seen.place(p, now) > now {
-			return a.refresh(ctx, p)
-		}
-		return nil, nil //nolint:nilnil // the state is read without it
-	}
-	a.guess = true
-	if a.at.known != nil {
-		return a.at.known, nil
-	}
-	return a.s.blank(a.req.LockID), nil
 }
 
 func (a *attempt) decide(ctx context.Context, n *snapshot) step {

@@ -21,6 +21,8 @@ type observations struct {
 type observed struct {
 	rev         int64
 	since, dies driver.Instant
+	// place is what stands in it, which nobody changes.
+	place *place
 }
 
 const observationsKept = 4096
@@ -35,11 +37,21 @@ func (o *observations) place(p *place, now driver.Instant) (dies driver.Instant)
 	defer o.mu.Unlock()
 	was, ok := o.places[p.key]
 	if !ok || was.rev < p.rev {
-		was = observed{rev: p.rev, since: now, dies: now.Add(p.lasts())}
+		was = observed{rev: p.rev, since: now, dies: now.Add(p.lasts()), place: p}
 		o.places[p.key] = was
 		o.shrink(now)
 	}
 	return was.dies
+}
+
+// known is the place of that revision, if it has been read before.
+func (o *observations) known(key string, rev int64) *place {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if was, ok := o.places[key]; ok && was.rev == rev {
+		return was.place
+	}
+	return nil
 }
 
 // forget drops places that were deleted.

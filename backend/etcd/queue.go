@@ -63,34 +63,6 @@ func (t *session) lost(id int64) {
 	}
 }
 
-// refresh moves the deadline of a place that this driver has written before, and
-// reads the lock with it.
-func (a *attempt) refresh(ctx context.Context, p *place) (*snapshot, error) {
-	s := a.s
-	id, err := s.session.under(ctx, a.req.PlaceTTL)
-	if err != nil {
-		return nil, err
-	}
-	again := *p
-	again.Key, again.Lasts = a.req.Key, a.req.PlaceTTL.Milliseconds()
-	read := s.lockOps(a.req.LockID)
-	resp, err := s.commit(ctx,
-		[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(p.key), "=", p.rev)},
-		append([]clientv3.Op{clientv3.OpPut(p.key, encode(again), clientv3.WithLease(clientv3.LeaseID(id)))}, read...), read)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		s.session.lost(id)
-		return nil, nil //nolint:nilnil // the state is read without it
-	}
-	if err != nil {
-		return nil, err
-	}
-	answers := resp.Responses
-	if a.refreshed = resp.Succeeded; resp.Succeeded {
-		answers = answers[1:]
-	}
-	return s.parse(a.req.LockID, resp.Header, answers)
-}
-
 // queue keeps or makes the request's place.
 func (a *attempt) queue(ctx context.Context, n *snapshot, p *place, newcomer bool) step {
 	s := a.s

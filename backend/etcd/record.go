@@ -100,18 +100,32 @@ func encode(v any) string {
 	return string(b)
 }
 
-// decode reads a stored value, and refuses that of a newer major format.
-func decode(key string, value []byte, into any) error {
-	var head struct {
-		Format int `json:"format"`
+// stored is a value with the major version of its format.
+type stored interface{ format() int }
+
+func (r *record) format() int { return r.Format }
+func (h *holder) format() int { return h.Format }
+func (p *place) format() int  { return p.Format }
+func (u *untold) format() int { return u.Format }
+func (s *stamp) format() int  { return s.Format }
+
+// decode reads a stored value, and refuses that of a newer major format, whether
+// or not it can be read.
+func decode(key string, value []byte, into stored) error {
+	err := json.Unmarshal(value, into)
+	format := into.format()
+	if err != nil {
+		var head struct {
+			Format int `json:"format"`
+		}
+		if json.Unmarshal(value, &head) == nil {
+			format = head.Format
+		}
 	}
-	if err := json.Unmarshal(value, &head); err != nil {
-		return fmt.Errorf("%w: %q cannot be read: %w", driver.ErrFormat, key, err)
+	if format > driver.Format {
+		return fmt.Errorf("%w: %q has the format %d, this version knows %d", driver.ErrFormat, key, format, driver.Format)
 	}
-	if head.Format > driver.Format {
-		return fmt.Errorf("%w: %q has the format %d, this version knows %d", driver.ErrFormat, key, head.Format, driver.Format)
-	}
-	if err := json.Unmarshal(value, into); err != nil {
+	if err != nil {
 		return fmt.Errorf("%w: %q cannot be read: %w", driver.ErrFormat, key, err)
 	}
 	return nil

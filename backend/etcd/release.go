@@ -100,6 +100,10 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
+	// Its tombstone may be the first record of the store.
+	if _, err := s.verified(ctx); err != nil {
+		return err
+	}
 	mine := func(key driver.Key) bool { return req.Key == "" || req.Key == key }
 	err := s.change(ctx, req.LockID, func(n *snapshot) (*change, func(int64), error) {
 		h := n.holding(req.RequestID)

@@ -165,8 +165,11 @@ func (s *Store) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if why != "" {
+	switch {
+	case why != "":
 		return s.pause(ctx, why, rev)
+	case rev == 0:
+		return s.stampNew(ctx) // and compare again
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,7 +260,6 @@ func (s *Store) stampNew(ctx context.Context) error {
 	case !resp.Succeeded && one(resp.Responses[0]) == nil:
 		return s.pause(ctx, "the store has records and no stamp", 0)
 	}
-	s.condition.again() // with the new stamp
 	return nil
 }
 
@@ -306,8 +308,11 @@ func (a *attempt) closed(ctx context.Context, n *snapshot, p *place, newcomer bo
 	switch {
 	case a.guess:
 		return step{again: true}
-	case n.stamp == 0:
-		return step{err: s.stampNew(ctx), again: true}
+	case n.stamp == 0: // it was there before
+		s.condition.again()
+		known, err := s.verified(ctx)
+		a.known = known
+		return step{err: err, again: true}
 	case a.req.Enqueue:
 		return a.queue(ctx, n, p, newcomer) // waiters keep their order meanwhile
 	}

@@ -134,9 +134,12 @@ func (n *snapshot) parseHolders(k keyspace, kvs []*mvccpb.KeyValue) error {
 
 func (n *snapshot) parsePlaces(seen *observations, kvs []*mvccpb.KeyValue, now driver.Instant) error {
 	for _, kv := range kvs {
-		p := &place{key: string(kv.Key), rev: kv.ModRevision}
-		if err := decode(p.key, kv.Value, p); err != nil {
-			return err
+		p := seen.known(string(kv.Key), kv.ModRevision)
+		if p == nil {
+			p = &place{key: string(kv.Key), rev: kv.ModRevision}
+			if err := decode(p.key, kv.Value, p); err != nil {
+				return err
+			}
 		}
 		dies := seen.place(p, now)
 		if dies <= now {

@@ -51,6 +51,7 @@ type Store struct {
 	held      *held
 	session   *session
 	hints     *hints
+	refreshes *refreshes
 	sweeping  sweeping
 	members   members
 	floors    floors
@@ -74,6 +75,7 @@ func New(o Options) (*Store, error) {
 	s.held = newHeld()
 	s.session = newSession(s)
 	s.hints = newHints(s)
+	s.refreshes = newRefreshes(s)
 	if o.Username == "" {
 		if _, err := s.connected(); err != nil {
 			s.stop()
