@@ -206,12 +206,16 @@ func (a *attempt) grant(ctx context.Context, n *snapshot, p *place, newcomer boo
 		if !errors.Is(err, driver.ErrUnavailable) {
 			a.lease = nil // it may have the lease's mark by now, or get it later
 		}
+		if rev > 0 {
+			s.withdraw(ctx, n, h, r, rev)
+		}
 		return ended(err)
 	case next != nil:
 		return step{next: next}
 	}
 	a.lease = nil
-	if err := a.same(ctx); err != nil {
+	if err := s.same(ctx, a.known); err != nil {
+		s.withdraw(ctx, n, h, r, rev)
 		return ended(err)
 	}
 	if p != nil && !newcomer {
@@ -226,20 +230,31 @@ func (a *attempt) grant(ctx context.Context, n *snapshot, p *place, newcomer boo
 	return step{res: &driver.AcquireResult{Lease: s.granted(n.id, h, lease), Evicted: c.evicted}}
 }
 
-// same says whether the cluster that has granted is the one that was compared with
-// the stamp. A grant of another does not count.
-func (a *attempt) same(ctx context.Context) error {
-	if known, ok := a.s.condition.stands(); ok && known == a.known {
+// same says whether the cluster that has answered is the one that was compared with
+// the stamp. What another has granted does not count.
+func (s *Store) same(ctx context.Context, known string) error {
+	if now, ok := s.condition.stands(); ok && now == known {
 		return nil
 	}
-	known, err := a.s.verified(ctx)
+	now, err := s.verified(ctx)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: granted, and the cluster was not looked at since: %w", driver.ErrIndeterminate, err)
-	case known != a.known && a.known != "":
+		return fmt.Errorf("%w: the cluster was not looked at since: %w", driver.ErrIndeterminate, err)
+	case now != known:
 		return fmt.Errorf("%w: %w", driver.ErrIndeterminate, errRestored)
 	}
 	return nil
+}
+
+// withdraw takes a grant back that does not count, without an end: the request goes
+// on. If that fails the lease runs out before the pause does.
+func (s *Store) withdraw(ctx context.Context, n *snapshot, h *holder, r record, rev int64) {
+	again := *n
+	again.recordRev = rev
+	c := s.onRecord(&again)
+	c.putRecord(r)
+	c.dropHolder(h)
+	_, _, _ = c.commit(ctx)
 }
 
 // granted notes the proof of a lease and describes it.
@@ -258,6 +273,8 @@ func (a *attempt) repeat(ctx context.Context, n *snapshot, h *holder) step {
 	switch {
 	case a.guess:
 		return step{again: true}
+	case n.paused != "":
+		return ended(s.quarantined(n))
 	case h.Revoked:
 		return ended(driver.Lost(driver.CauseForced))
 	case h.Key != a.req.Key:
@@ -278,7 +295,10 @@ func (a *attempt) repeat(ctx context.Context, n *snapshot, h *holder) step {
 	switch {
 	case errors.Is(err, errNoLease):
 		return step{again: true}
-	case err != nil:
+	case err == nil:
+		err = s.same(ctx, a.known)
+	}
+	if err != nil {
 		return ended(err)
 	}
 	return step{res: &driver.AcquireResult{Lease: s.granted(n.id, h, l)}}
@@ -328,8 +348,12 @@ func (a *attempt) reenter(ctx context.Context, n *snapshot, h *holder, p *place)
 		held.Holder, held.BySelf, held.OtherMode = &public, true, h.Shared != req.Shared
 		return a.sure(ended(held))
 	}
+	if n.paused != "" {
+		return a.sure(ended(s.quarantined(n)))
+	}
 	c := s.onRecord(n)
 	c.stands(h)
+	c.grants()
 	again := *h
 	again.Holds = append(slices.Clone(h.Holds), req.RequestID)
 	l, err := s.prolongIn(ctx, c, &again, a.ttl)
@@ -350,6 +374,9 @@ func (a *attempt) reenter(ctx context.Context, n *snapshot, h *holder, p *place)
 		return step{again: true}
 	case err != nil || next != nil:
 		return step{err: err, next: next}
+	}
+	if err := s.same(ctx, a.known); err != nil {
+		return ended(err)
 	}
 	if p != nil {
 		n.waiters = slices.DeleteFunc(n.waiters, func(other *place) bool { return other == p })

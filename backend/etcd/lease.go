@@ -201,6 +201,12 @@ func (s *Store) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Le
 // prolong puts a lease under a new etcd lease. It never gets one that lasts
 // shorter than the one it has.
 func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, ttl time.Duration, adopt bool) (lease *driver.Lease, err error) {
+	known := ""
+	if adopt {
+		if known, err = s.verified(ctx); err != nil {
+			return nil, err
+		}
+	}
 	err = s.change(ctx, req.LockID, func(n *snapshot) (*change, func(int64), error) {
 		h, err := n.standing(req.LeaseRef)
 		if err != nil {
@@ -208,6 +214,12 @@ func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, ttl time.
 		}
 		c := s.onRecord(n)
 		c.stands(h)
+		if adopt {
+			if n.paused != "" {
+				return nil, nil, s.quarantined(n)
+			}
+			c.grants()
+		}
 		longer := *h
 		l, err := s.moveIn(ctx, c, &longer, max(ttl, h.ttl()))
 		if err != nil {
@@ -230,5 +242,11 @@ func (s *Store) prolong(ctx context.Context, req *driver.RenewRequest, ttl time.
 			lease = s.granted(n.id, &longer, l)
 		}, nil
 	})
-	return lease, err
+	if err == nil && adopt {
+		err = s.same(ctx, known)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return lease, nil
 }

@@ -316,7 +316,7 @@ func (a *attempt) closed(ctx context.Context, n *snapshot, p *place, newcomer bo
 	case a.req.Enqueue:
 		return a.queue(ctx, n, p, newcomer) // waiters keep their order meanwhile
 	}
-	return ended(s.quarantined())
+	return ended(s.quarantined(n))
 }
 
 // Quarantine tells why nothing is granted, as far as is known, and for how much
@@ -331,7 +331,6 @@ func (s *Store) Quarantine() (reason string, remaining time.Duration) {
 	return c.why, remaining
 }
 
-func (s *Store) quarantined() error {
-	reason, _ := s.Quarantine()
-	return fmt.Errorf("%w: %s", driver.ErrQuarantined, reason)
+func (s *Store) quarantined(n *snapshot) error {
+	return fmt.Errorf("%w: %s", driver.ErrQuarantined, n.paused)
 }

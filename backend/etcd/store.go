@@ -154,7 +154,7 @@ func (s *Store) commit(ctx context.Context, cmps []clientv3.Cmp, then, otherwise
 		return nil, s.outcome(err, note)
 	}
 	if err := s.condition.sees(resp.Header, before); err != nil {
-		return nil, fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
+		return resp, fmt.Errorf("%w: %w", driver.ErrIndeterminate, err) // what was done may have to be taken back
 	}
 	return resp, nil
 }

@@ -115,14 +115,18 @@ func (c *change) prune(r record) record {
 }
 
 // commit makes the change and returns its revision. If the lock is not as the
-// snapshot has it, nothing was changed: next is how it is.
+// snapshot has it, nothing was changed: next is how it is. With a revision, an error
+// says that it was another cluster that was changed.
 func (c *change) commit(ctx context.Context) (rev int64, next *snapshot, err error) {
 	resp, err := c.s.commit(ctx, c.cmps, c.ops, c.s.lockOps(c.n.id))
 	if err != nil {
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) && c.session != 0 {
 			c.s.session.lost(c.session)
 		}
-		return 0, nil, err
+		if resp != nil && resp.Succeeded {
+			rev = resp.Header.Revision
+		}
+		return rev, nil, err
 	}
 	if !resp.Succeeded {
 		next, err = c.s.parse(c.n.id, resp.Header, resp.Responses)
