@@ -64,6 +64,31 @@ func TestAKeyDeletedByHand(t *testing.T) {
 	}
 }
 
+// Without its record, a lock that is held keeps its holder, its token and its
+// waiters, and a newcomer takes nobody's place.
+func TestARecordDeletedByHand(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1)
+	one, two := openAt(t, e.URL()), openAt(t, e.URL())
+	r, next, later := asked("a", "one"), asked("a", "two"), asked("a", "three")
+	l := granted(t, one, r)
+	queued(t, two, next, 1)
+	deleted, err := e.Client(t).Delete(t.Context(), "locksidecar/r/a")
+	if err != nil || deleted.Deleted != 1 {
+		t.Fatalf("deleted %+v, %v", deleted, err)
+	}
+	heldBy(t, two, "a", l.Token, 1)
+	queued(t, one, later, 2)
+	queued(t, two, next, 1)
+	released(t, one, r, l)
+	got := awaited(t, two, next)
+	if got.Token <= l.Token {
+		t.Errorf("the token %d follows %d", got.Token, l.Token)
+	}
+	released(t, two, next, got)
+	awaited(t, one, later)
+}
+
 // Every key of every lock is deleted at once: holders learn it, and tokens rise.
 func TestAllKeysDeletedByHand(t *testing.T) {
 	t.Parallel()

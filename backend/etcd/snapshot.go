@@ -83,6 +83,7 @@ func (s *Store) parse(id string, header *etcdserverpb.ResponseHeader, answers []
 	if err := n.parsePlaces(s.seen, answers[2].GetResponseRange().Kvs, now); err != nil {
 		return nil, err
 	}
+	n.mend()
 	if kv := one(answers[3]); kv != nil {
 		n.floor, _ = strconv.ParseInt(string(kv.Value), 10, 64)
 		n.floorRev = kv.ModRevision
@@ -103,6 +104,17 @@ func (s *Store) parse(id string, header *etcdserverpb.ResponseHeader, answers []
 	s.floors.learn(shardOf(id), n.floor, n.floorRev)
 	s.condition.learn(n, now, s.o.MaxTTL)
 	return n, nil
+}
+
+// mend makes up for a record that somebody has deleted by hand: what it says is
+// never less than what the leases and the places say.
+func (n *snapshot) mend() {
+	for _, h := range slices.Concat(n.holders, n.expired) {
+		n.record.Last = max(n.record.Last, h.token)
+	}
+	for _, p := range slices.Concat(n.waiters, n.dead) {
+		n.record.Seq = max(n.record.Seq, p.Ticket)
+	}
 }
 
 func one(answer *etcdserverpb.ResponseOp) *mvccpb.KeyValue {
