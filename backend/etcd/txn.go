@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -14,6 +15,12 @@ import (
 // maxOps bounds the comparisons and the operations of a transaction: etcd's own
 // limit is 128 unless it is told otherwise.
 const maxOps = 120
+
+// maxTries bounds how often a call decides anew because its transaction was refused.
+const maxTries = 64
+
+// errRestless is of a lock that others change faster than a call can decide.
+var errRestless = fmt.Errorf("%w: the lock changes too fast", driver.ErrUnavailable)
 
 // change is a transaction on a lock, on the condition that the lock is as a
 // snapshot has it.
@@ -146,7 +153,7 @@ func (s *Store) change(ctx context.Context, id string, f func(n *snapshot) (*cha
 	}
 	defer leave()
 	n, guess := at.known, true
-	for {
+	for range maxTries {
 		if n == nil {
 			if n, err = s.look(ctx, id); err != nil {
 				return err
@@ -177,6 +184,7 @@ func (s *Store) change(ctx context.Context, id string, f func(n *snapshot) (*cha
 		}
 		n, guess = next, false
 	}
+	return errRestless
 }
 
 // after is the snapshot that done has left in c.n, as the guess of the next call.
