@@ -27,6 +27,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/embedded"
+	"github.com/locksidecar/locksidecar/backend/etcd"
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/internal/config"
 	"github.com/locksidecar/locksidecar/internal/events"
@@ -64,6 +65,7 @@ func OpenDriver(ctx context.Context, url string, env driver.Env) (driver.Driver,
 	var m backend.Mux
 	m.Register([]string{"embedded"}, embedded.OpenURL)
 	m.Register(redis.Schemes, redis.OpenURL)
+	m.Register(etcd.Schemes, etcd.OpenURL)
 	return m.Open(ctx, url, env)
 }
 
