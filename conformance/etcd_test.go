@@ -3,7 +3,6 @@ package conformance_test
 import (
 	"context"
 	"errors"
-
 	"os/exec"
 	"sync/atomic"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/etcd"
 	"github.com/locksidecar/locksidecar/conformance"
-	"github.com/locksidecar/locksidecar/conformance/remote"
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
@@ -78,7 +76,7 @@ func TestEtcdBehindBreaker(t *testing.T) {
 
 func TestEndpointOnEtcd(t *testing.T) {
 	d := testenv.Daemon(t, "serve", "--backend", startEtcd(t, 3).URL()+"?timeout=15s")
-	certified(t, "endpoint", remote.Harness(d.Endpoint()))
+	certified(t, "endpoint", through(t, d))
 }
 
 // The documented user, by TLS with a client's certificate: its role, which is

@@ -109,18 +109,42 @@ func TestEmbeddedDurableBehindBreaker(t *testing.T) {
 
 func TestEndpointOnEmbedded(t *testing.T) {
 	d := testenv.Daemon(t, "serve", "--backend", "embedded:")
-	certified(t, "endpoint", remote.Harness(d.Endpoint()))
+	certified(t, "endpoint", through(t, d))
 }
 
 func TestEndpointOnEmbeddedDurable(t *testing.T) {
 	d := testenv.Daemon(t, "serve", "--backend", "embedded://"+file(t))
-	certified(t, "endpoint", remote.Harness(d.Endpoint()))
+	certified(t, "endpoint", through(t, d))
 }
 
 func TestEndpointOnRedis(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	d := testenv.Daemon(t, "serve", "--backend", server.URL())
-	certified(t, "endpoint", remote.Harness(d.Endpoint()))
+	certified(t, "endpoint", through(t, d))
+}
+
+// through is a harness on a sidecar, once it has met its store.
+func through(t *testing.T, sidecar *testenv.Process) conformance.Harness {
+	t.Helper()
+	h := remote.Harness(sidecar.Endpoint())
+	d, err := h.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		if err = d.Ping(ctx); err == nil {
+			tick.Stop()
+			return h
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the sidecar does not serve: %v", err)
+		}
+	}
 }
 
 // A run against a store that does not answer proves nothing, and says so.
