@@ -97,3 +97,22 @@ func (p *leases) put(l *etcdLease) {
 		p.free[l.asked] = append(free, l)
 	}
 }
+
+// revoke ends the etcd leases that wait, as far as ctx allows; the others run out.
+func (p *leases) revoke(ctx context.Context, c *clientv3.Client) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var calls sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for _, free := range p.free {
+		for _, l := range free {
+			slots <- struct{}{}
+			calls.Go(func() {
+				defer func() { <-slots }()
+				_, _ = c.Lease.Revoke(ctx, clientv3.LeaseID(l.id))
+			})
+		}
+	}
+	calls.Wait()
+	clear(p.free)
+}

@@ -63,6 +63,21 @@ func (t *session) lost(id int64) {
 	}
 }
 
+// revoke ends the etcd lease if no place stands under it: one that does is the
+// waiter's, who may come back through another driver.
+func (t *session) revoke(ctx context.Context, c *clientv3.Client) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.l == nil {
+		return
+	}
+	id := clientv3.LeaseID(t.l.id)
+	if left, err := c.Lease.TimeToLive(ctx, id, clientv3.WithAttachedKeys()); err == nil && len(left.Keys) == 0 {
+		_, _ = c.Lease.Revoke(ctx, id)
+	}
+	t.l = nil
+}
+
 // queue keeps or makes the request's place.
 func (a *attempt) queue(ctx context.Context, n *snapshot, p *place, newcomer bool) step {
 	s := a.s

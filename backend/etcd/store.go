@@ -156,9 +156,16 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.sweeping.resign(s)
+	c := s.client.Load()
+	if c != nil { // what cannot be revoked in a moment runs out
+		ctx, cancel := context.WithTimeout(s.stopped, s.o.Timeout/4)
+		s.leases.revoke(ctx, c)
+		s.session.revoke(ctx, c)
+		cancel()
+	}
 	s.stop()
 	var err error
-	if c := s.client.Load(); c != nil {
+	if c != nil {
 		err = c.Close()
 	}
 	s.running.Wait()
