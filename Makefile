@@ -25,7 +25,7 @@ test: setup ## install what is missing and run every test, with the race detecto
 
 race: test ## the same: the tests always run with the race detector
 
-conformance: setup conformance-embedded conformance-redis conformance-dynamodb ## certify the drivers, directly and through a socket
+conformance: setup conformance-embedded conformance-redis conformance-etcd conformance-dynamodb ## certify the drivers, directly and through a socket
 
 conformance-embedded: system ## certify the embedded driver, directly, behind the breaker and through a socket
 	go run ./cmd/locksidecar conformance --backend embedded:
@@ -34,6 +34,9 @@ conformance-embedded: system ## certify the embedded driver, directly, behind th
 
 conformance-redis: system ## certify the Redis driver, on a server of its own, directly and through a socket
 	go test -count=1 -run Redis -v ./conformance
+
+conformance-etcd: tools ## certify the etcd driver, on servers of its own, directly, behind the breaker and through a socket
+	go test -count=1 -timeout 30m -run Etcd -v ./conformance
 
 conformance-dynamodb: system emulators ## certify the DynamoDB driver, on an emulator (dynalite), directly, behind the breaker and through a socket
 	go test -count=1 -timeout 20m -run DynamoDB -v ./conformance
@@ -99,7 +102,7 @@ $(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(NODE)/t
 	cd $(NODE) && npm run --silent build
 	touch $@
 
-tools: $(TOOLS)/grpcurl ## the tools that the tests call
+tools: $(TOOLS)/grpcurl $(TOOLS)/etcd $(TOOLS)/etcdctl $(TOOLS)/etcdutl ## the tools that the tests call
 
 $(TOOLS)/%: internal/tools/versions
 	internal/tools/install $*
@@ -107,4 +110,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-embedded conformance-redis conformance-dynamodb conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean

@@ -28,6 +28,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/dynamodb"
 	"github.com/locksidecar/locksidecar/backend/embedded"
+	"github.com/locksidecar/locksidecar/backend/etcd"
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/internal/config"
 	"github.com/locksidecar/locksidecar/internal/events"
@@ -66,6 +67,7 @@ func OpenDriver(ctx context.Context, url string, env driver.Env) (driver.Driver,
 	m.Register([]string{"embedded"}, embedded.OpenURL)
 	m.Register(redis.Schemes, redis.OpenURL)
 	m.Register(dynamodb.Schemes, dynamodb.OpenURL)
+	m.Register(etcd.Schemes, etcd.OpenURL)
 	return m.Open(ctx, url, env)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,6 +82,8 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 		"PATH="+filepath.Dir(testenv.Binary(t))+":"+testenv.ToolsDir(t)+":"+os.Getenv("PATH"),
 	)
 	redis := testenv.StartRedisT(t)
+	// Few documents are about etcd.
+	etcd := sync.OnceValue(func() string { return testenv.StartEtcd(t, testenv.EtcdOptions{}).Members[0].Addr() })
 	testenv.Daemon(t, "dev", "--socket", filepath.Join(runtime, "locksidecar", "api.sock"))
 
 	return func(t *testing.T, s snippet) {
@@ -95,10 +98,13 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 		case "js":
 			// Inside the package its own name is found, as where it is installed.
 			run(t, ctx, append(env, "PROGRAM="+s.text), "cd examples/node && '"+testenv.Node(t)+"' --input-type=module -e \"$PROGRAM\"")
-		case "redis":
+		case "redis", "etcd":
 			const theirs = "redis://127.0.0.1:6379"
 			text := strings.ReplaceAll(s.text, theirs+"?", redis.URL()+"&") // which has a parameter already
 			text = strings.ReplaceAll(text, theirs, redis.URL())
+			if s.how == "etcd" {
+				text = strings.ReplaceAll(text, "127.0.0.1:2379", etcd())
+			}
 			text = strings.ReplaceAll(text, "/tmp/locksidecar", filepath.Join(runtime, "serve"))
 			if strings.Contains(text, "locksidecar serve") {
 				serves(t, ctx, env, text)

@@ -79,6 +79,7 @@ func TestClientsBehaveAsTheScenariosSay(t *testing.T) {
 		{"embedded", ends, func(*testing.T) string { return "embedded:" }},
 		{"embedded-durable", outlives, func(t *testing.T) string { return "embedded://" + filepath.Join(t.TempDir(), "locks.db") }},
 		{"redis", outlives, func(t *testing.T) string { return testenv.StartRedisT(t).URL() }},
+		{"etcd", outlives, func(t *testing.T) string { return testenv.StartEtcd(t, testenv.EtcdOptions{}).URL() }},
 	}
 	for _, runner := range runners {
 		for _, store := range stores {

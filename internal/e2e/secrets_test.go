@@ -141,6 +141,8 @@ func TestNoSecretInErrorsOfTheStart(t *testing.T) {
 		"rediss://u:" + password + "@127.0.0.1:1?ca_file=/nonexistent", "nosuch://u:" + password + "@127.0.0.1", "redis://u:" + password + "@a b",
 		"redis://u:" + password + "%zz@127.0.0.1", "redis://u:" + password + "@127.0.0.1/notadb", "u:" + password + "@127.0.0.1",
 		"redis:u:" + password + "@127.0.0.1", "redis://127.0.0.1:1?password=" + password, "redis+unix://u:" + password + "@",
+		"etcd://u:" + password + "@[::1", "etcd://u:" + password + "@127.0.0.1:1?wrong=1", "etcd://u:" + password + "@127.0.0.1:99999", "etcd://u:" + password + "@a,,b",
+		"etcds://u:" + password + "@127.0.0.1:1?ca_file=/nonexistent", "etcd://u:" + password + "@127.0.0.1/path", "etcd:u:" + password + "@127.0.0.1",
 	} {
 		cmd := exec.CommandContext(within(t), testenv.Binary(t), "serve", "--backend", url, "--socket", "/nonexistent/"+strings.Repeat("n", 120))
 		out, err := cmd.CombinedOutput()

@@ -86,8 +86,20 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
-// Pause stops the process by SIGSTOP, Resume lets it go on.
-func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+// Pause stops the process by SIGSTOP, and returns when it has stopped: on a busy
+// machine its threads go on until one of them gets to the signal. Resume lets it go
+// on.
+func (p *Process) Pause() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(stopTimeout); !stopped(p.cmd.Process.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("%s did not stop within %v after SIGSTOP", p.cmd.Path, stopTimeout)
+		}
+	}
+	return nil
+}
 
 // Resume lets a paused process go on.
 func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }

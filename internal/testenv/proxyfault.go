@@ -56,6 +56,7 @@ type Injection struct {
 	left     int // requests until the one that is meant; 0 once it came
 	met      chan struct{}
 	release  chan struct{}
+	answered chan struct{}
 	once     sync.Once
 }
 
@@ -66,13 +67,18 @@ type Injection struct {
 // RESP in the clear, and its replies must come in order: those of a RESP2
 // subscription cannot be told from others.
 func (p *Proxy) FailAt(n int, f Fault, commands ...string) *Injection {
-	i := &Injection{fault: f, left: n, met: make(chan struct{}), release: make(chan struct{})}
-	for _, c := range commands {
-		i.commands = append(i.commands, strings.ToUpper(c))
-	}
+	i := newInjection(n, f, commands)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.plan = i
+	return i
+}
+
+func newInjection(n int, f Fault, commands []string) *Injection {
+	i := &Injection{fault: f, left: n, met: make(chan struct{}), release: make(chan struct{}), answered: make(chan struct{})}
+	for _, c := range commands {
+		i.commands = append(i.commands, strings.ToUpper(c))
+	}
 	return i
 }
 
@@ -91,8 +97,15 @@ func (i *Injection) Happened() bool {
 	}
 }
 
+// Fault is what was asked for.
+func (i *Injection) Fault() Fault { return i.fault }
+
 // Release lets go what HoldRequest or HoldReply keeps back, at most once.
 func (i *Injection) Release() { i.once.Do(func() { close(i.release) }) }
+
+// Answered is closed when the server has done what HoldRequest kept back and
+// Release let go, at an EtcdProxy.
+func (i *Injection) Answered() <-chan struct{} { return i.answered }
 
 // what is the fault, zero if there is none.
 func (i *Injection) what() Fault {
@@ -114,12 +127,18 @@ func (p *Proxy) meet(command string) *Injection {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i := p.plan
-	if i == nil || len(i.commands) > 0 && !slices.Contains(i.commands, command) {
-		return nil
-	}
-	if i.left--; i.left > 0 {
+	if !i.meant(command) {
 		return nil
 	}
 	p.plan = nil
 	return i
+}
+
+// meant counts a request and tells whether it is the one that is meant.
+func (i *Injection) meant(command string) bool {
+	if i == nil || len(i.commands) > 0 && !slices.Contains(i.commands, command) {
+		return false
+	}
+	i.left--
+	return i.left == 0
 }

@@ -1,0 +1,100 @@
+package conformance_test
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/etcd"
+	"github.com/locksidecar/locksidecar/conformance"
+	"github.com/locksidecar/locksidecar/internal/testenv"
+)
+
+// onEtcd is a harness on an etcd, each driver decorated.
+func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options, decorate func(driver.Driver) driver.Driver) conformance.Harness {
+	t.Helper()
+	var ahead atomic.Int64
+	// A call may take long on a machine with much to do; that is no fault.
+	o.Endpoints, o.Poll, o.Timeout = e.Addrs(), 200*time.Millisecond, 15*time.Second
+	o.Wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	c := e.Client(t)
+	return conformance.Harness{
+		Open: func(context.Context) (driver.Driver, error) {
+			d, err := etcd.New(o)
+			if err != nil {
+				return nil, err
+			}
+			return decorate(d), nil
+		},
+		Wipe: func(ctx context.Context) error {
+			// All but the stamp, as by hand: without it nothing would be granted for
+			// as long as a lease of before may stand.
+			const stamp = "locksidecar/stamp"
+			_, before := c.Delete(ctx, "\x00", clientv3.WithRange(stamp))
+			_, after := c.Delete(ctx, stamp+"\x00", clientv3.WithRange("\x00"))
+			return errors.Join(before, after)
+		},
+		Pause: func() (func() error, error) { return e.Resume, e.Pause() },
+		Skew:  func(d time.Duration) { ahead.Store(int64(d)) },
+		Collect: func(ctx context.Context) error {
+			// As the driver that sweeps does it, two days later.
+			later := o
+			later.Wall = func() time.Time { return o.Wall().Add(48 * time.Hour) }
+			d, err := etcd.New(later)
+			if err != nil {
+				return err
+			}
+			_, err = d.Collect(ctx, 24*time.Hour)
+			return errors.Join(err, d.Close())
+		},
+	}
+}
+
+// startEtcd starts an etcd of so many members.
+func startEtcd(t *testing.T, members int) *testenv.Etcd {
+	t.Helper()
+	return testenv.StartEtcd(t, testenv.EtcdOptions{Members: members})
+}
+
+func TestEtcd(t *testing.T) {
+	certified(t, "etcd", onEtcd(t, startEtcd(t, 1), etcd.Options{}, bare))
+}
+
+func TestEtcdThreeMembers(t *testing.T) {
+	certified(t, "etcd-three", onEtcd(t, startEtcd(t, 3), etcd.Options{}, bare))
+}
+
+func TestEtcdBehindBreaker(t *testing.T) {
+	certified(t, "etcd-breaker", onEtcd(t, startEtcd(t, 3), etcd.Options{}, behindBreaker))
+}
+
+func TestEndpointOnEtcd(t *testing.T) {
+	d := testenv.Daemon(t, "serve", "--backend", startEtcd(t, 3).URL()+"?timeout=15s")
+	certified(t, "endpoint", through(t, d))
+}
+
+// The documented user, by TLS with a client's certificate: its role, which is
+// limited to the prefix, is enough for all that the driver does.
+func TestEtcdTLSAsTheDocumentedUser(t *testing.T) {
+	authority := testenv.NewAuthority(t)
+	e := testenv.StartEtcd(t, testenv.EtcdOptions{TLS: &testenv.EtcdTLS{
+		Authority: authority, Server: authority.Server(t), Client: authority.Client(t, "locksidecar"),
+	}})
+	script := exec.Command("../docs/etcd/user.sh")
+	script.Env = e.Environ(t)
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	e.EnableUsers(t)
+	config, err := authority.Config(authority.Client(t, "locksidecar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	certified(t, "etcd-tls-rbac", onEtcd(t, e, etcd.Options{TLS: config}, bare))
+}
