@@ -1,8 +1,10 @@
 package dynamodb
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -61,6 +63,9 @@ func newWire(c *tls.Config, clock driver.Clock) *wire {
 
 // Do sends a request once. The SDK gives it its deadline.
 func (w *wire) Do(r *http.Request) (*http.Response, error) {
+	if err := hold(r); err != nil {
+		return nil, err
+	}
 	ctx := r.Context()
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { a.sent.Store(true) }})
@@ -75,6 +80,22 @@ func (w *wire) Do(r *http.Request) (*http.Response, error) {
 		w.silent.Store(true)
 	}
 	return answer, nil
+}
+
+// hold takes the request's body into memory. The SDK's own fails once the answer has
+// begun, and says so as an error of the request: when net/http looks a moment later
+// whether there is more of it to send, it closes the connection under the answer.
+// Besides, the header and what is known to be in memory go out in one packet.
+func hold(r *http.Request) error {
+	if r.Body == nil {
+		return nil
+	}
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	return nil
 }
 
 func (w *wire) close() { w.client.CloseIdleConnections() }
