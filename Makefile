@@ -36,7 +36,7 @@ conformance-redis: system ## certify the Redis driver, on a server of its own, d
 	go test -count=1 -run Redis -v ./conformance
 
 conformance-etcd: tools ## certify the etcd driver, on servers of its own, directly, behind the breaker and through a socket
-	go test -count=1 -timeout 30m -run Etcd -v ./conformance
+	go test -count=1 -timeout 30m -run Etcd -v ./conformance -whole
 
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run
 	go run ./internal/bench
