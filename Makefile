@@ -36,14 +36,14 @@ conformance-redis: system ## certify the Redis driver, on a server of its own, d
 	go test -count=1 -run Redis -v ./conformance
 
 conformance-etcd: tools ## certify the etcd driver, on servers of its own, directly, behind the breaker and through a socket
-	go test -count=1 -timeout 30m -run Etcd -v ./conformance
+	go test -count=1 -timeout 30m -run Etcd -v ./conformance -whole
 
 conformance-dynamodb: system emulators ## certify the DynamoDB driver, on an emulator (dynalite), directly, behind the breaker and through a socket
-	go test -count=1 -timeout 20m -run DynamoDB -v ./conformance
+	go test -count=1 -timeout 20m -run DynamoDB -v ./conformance -whole
 
 conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose licence you accept for yourself: see docs/dynamodb.md
 	internal/tools/emulators dynamodb-local
-	go test -count=1 -timeout 20m -tags dynamodblocal -run LocalDynamo -v ./conformance
+	go test -count=1 -timeout 20m -tags dynamodblocal -run LocalDynamo -v ./conformance -whole
 
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run
 	go run ./internal/bench

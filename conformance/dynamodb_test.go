@@ -2,7 +2,6 @@ package conformance_test
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/dynamodb"
 	"github.com/locksidecar/locksidecar/conformance"
-	"github.com/locksidecar/locksidecar/conformance/remote"
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
@@ -48,25 +46,10 @@ func TestDynamoDB(t *testing.T) {
 }
 
 func TestDynamoDBBehindBreaker(t *testing.T) {
-	certifiedBy(t, "dynamodb-breaker", onTable(testenv.StartDynamoT(t), "locks", behindBreaker), few)
+	certifiedInPartBy(t, "dynamodb-breaker", onTable(testenv.StartDynamoT(t), "locks", behindBreaker), few)
 }
 
 func TestEndpointOnDynamoDB(t *testing.T) {
 	d := testenv.Daemon(t, "serve", "--backend", testenv.StartDynamoT(t).URL("locks", "timeout=20s", "poll=8s"))
-	h := remote.Harness(d.Endpoint())
-	// The table is made first.
-	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		c, err := h.Open(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = errors.Join(c.Ping(t.Context()), c.Close())
-		if err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-	certifiedBy(t, "endpoint", h, few)
+	certifiedInPartBy(t, "endpoint", through(t, d), few)
 }

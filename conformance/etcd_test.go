@@ -71,12 +71,12 @@ func TestEtcdThreeMembers(t *testing.T) {
 }
 
 func TestEtcdBehindBreaker(t *testing.T) {
-	certified(t, "etcd-breaker", onEtcd(t, startEtcd(t, 3), etcd.Options{}, behindBreaker))
+	certifiedInPart(t, "etcd-breaker", onEtcd(t, startEtcd(t, 3), etcd.Options{}, behindBreaker))
 }
 
 func TestEndpointOnEtcd(t *testing.T) {
 	d := testenv.Daemon(t, "serve", "--backend", startEtcd(t, 3).URL()+"?timeout=15s")
-	certified(t, "endpoint", through(t, d))
+	certifiedInPart(t, "endpoint", through(t, d))
 }
 
 // The documented user, by TLS with a client's certificate: its role, which is
@@ -96,5 +96,5 @@ func TestEtcdTLSAsTheDocumentedUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certified(t, "etcd-tls-rbac", onEtcd(t, e, etcd.Options{TLS: config}, bare))
+	certifiedInPart(t, "etcd-tls-rbac", onEtcd(t, e, etcd.Options{TLS: config}, bare))
 }

@@ -96,6 +96,21 @@ func replyCases() []Case {
 					t.Release(t.D, t.Must(t.D, repeated(first)))
 				}
 			}},
+		{Name: "Idempotence/ALateCopyTakesNoPlace", Guarantee: "A late copy of an undone attempt, and of its undo, leaves the place alone that a repeat under another secret has got since.", Needs: []Need{NeedKeys},
+			Run: func(t *T) {
+				t.Must(t.D, t.Request(t.Lock("a"), "holder"))
+				first := t.Request(t.Lock("a"), "one")
+				t.Queue(t.D, first)
+				t.leaveAttempt(first)
+				t.Queue(t.D, repeated(first))
+				if _, err := t.attempt(t.D, first); !errors.Is(err, driver.ErrLost) {
+					t.Errorf("the late copy was answered %v, want LOST", err)
+				}
+				t.leaveAttempt(first)
+				if l := t.Inspect(t.D, t.Lock("a")); len(l.Waiters) != 1 {
+					t.Errorf("waiters %+v, want the repeat's place", l.Waiters)
+				}
+			}},
 		{Name: "Idempotence/SixteenEndsAreRemembered", Guarantee: "A release is recognised when repeated after fifteen others.",
 			Run: func(t *T) {
 				g := t.Must(t.D, t.Request(t.Lock("a"), "one"))

@@ -49,7 +49,7 @@ func newRefreshes(s *Store) *refreshes {
 // move writes a place anew and reads the lock in one step.
 func (r *refreshes) move(ctx context.Context, lock string, was place, req *driver.AcquireRequest) refreshed {
 	one := &refresh{was: was, again: was, answer: make(chan refreshed, 1)}
-	one.again.Key, one.again.Lasts = req.Key, req.PlaceTTL.Milliseconds()
+	one.again.Lasts = req.PlaceTTL.Milliseconds()
 	r.mu.Lock()
 	pending, working := r.pending[lock]
 	r.pending[lock] = append(pending, one)
@@ -140,8 +140,9 @@ func (a *attempt) wait(ctx context.Context) (n *snapshot, res *driver.AcquireRes
 		return nil, nil, nil
 	}
 	a.waits = true
-	// One that has run out is not revived.
-	if now := s.o.Clock.Now(); !a.req.Enqueue || s.seen.place(was, now) <= now {
+	// One that has run out is not revived, and another attempt's not taken over
+	// before it is known that this one was not undone.
+	if now := s.o.Clock.Now(); !a.req.Enqueue || was.Key != a.req.Key || s.seen.place(was, now) <= now {
 		return nil, nil, nil
 	}
 	moved := s.refreshes.move(ctx, a.req.LockID, *was, a.req)
