@@ -119,7 +119,7 @@ func (s *Store) take(lockID string) {
 func (s *Store) turn(lockID string, turn []*visit) {
 	ctx, cancel := s.bound(s.stopped)
 	defer cancel()
-	if len(turn) == 1 && turn[0].alone != nil {
+	if len(turn) == 1 && turn[0].alone != nil && !s.latest.taken(s, lockID) {
 		if err := turn[0].alone(ctx); !errors.Is(err, errRefused) {
 			turn[0].done <- err
 			return

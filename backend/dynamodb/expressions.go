@@ -34,8 +34,9 @@ var (
 )
 
 // many is the number of texts in gone, two for an end, beyond which a release reads
-// the record, to leave only the latest ends.
-const many = 96
+// the record, to leave only the latest ends. The fewer they are, the less each write
+// of the lock costs; the more, the fewer releases have to read.
+const many = 64
 
 // busyFilter: a record of a lock that somebody holds or waits for.
 var busyFilter = "begins_with(k, :prefix) AND (size(h) > :zero OR size(q) > :zero)"

@@ -83,14 +83,14 @@ func (r *record) encodeEnds() value {
 	return list(l)
 }
 
-// item is the whole of a record but its key.
-func (r *record) item() map[string]value {
+// item is the whole of a record but its key, as it is written with a version.
+func (r *record) item(version int64) map[string]value {
 	leases := make(map[string]value)
 	for _, h := range r.holders {
 		leases[tokenName(h.token)] = h.encode()
 	}
 	return map[string]value{
-		"f": number(driver.Format), "v": number(r.version), "tok": number(r.last), "seq": number(r.seq), "h": object(leases),
+		"f": number(driver.Format), "v": number(version), "tok": number(r.last), "seq": number(r.seq), "h": object(leases),
 		"q": r.encodeQueue(), "gone": r.encodeEnds(),
 	}
 }

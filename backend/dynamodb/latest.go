@@ -16,7 +16,8 @@ const (
 
 // latest are the records that this driver's last writes have left. It saves the
 // reading where one of its calls follows another at a lock, such as a claim after a
-// release. Nothing is answered from them alone.
+// release. They may lack what others have renewed since. Nothing is answered from
+// them alone.
 type latest struct {
 	mu  sync.Mutex
 	all map[string]written
@@ -39,6 +40,19 @@ func (l *latest) put(lockID string, item map[string]value, now driver.Instant) {
 		l.all = make(map[string]written)
 	}
 	l.all[lockID] = written{item, now}
+}
+
+// taken says that somebody held the lock or waited for it a moment ago, so that an
+// acquire need not try whether it is free.
+func (l *latest) taken(s *Store, lockID string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w, ok := l.all[lockID]
+	if !ok || s.o.Clock.Now().Sub(w.at) > latestFor {
+		return false
+	}
+	d := &reader{}
+	return len(d.object(w.item["h"], "h")) > 0 || len(d.list(w.item, "q")) > 0
 }
 
 // record takes the record that was written a moment ago, nil if there is none or it

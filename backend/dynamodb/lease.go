@@ -203,9 +203,8 @@ func (s *Store) releaseAtOnce(ctx context.Context, req *driver.ReleaseRequest) (
 		s.hint(driver.Hint{Kind: driver.HintRevoked, LockID: req.LockID, Token: req.Token})
 	}
 	if len(r.waiters) > 0 { // somebody comes at once
-		r.version++
 		r.ends = append(r.ends, e)
-		s.latest.put(req.LockID, r.item(), s.o.Clock.Now())
+		s.latest.put(req.LockID, r.item(r.version+1), s.o.Clock.Now())
 	}
 	s.wake(r)
 	return res, nil

@@ -134,8 +134,12 @@ func (s *Store) write(ctx context.Context, r *record) (sent driver.Instant, err 
 	if len(remove) > 0 {
 		expression += " REMOVE " + strings.Join(remove, ", ")
 	}
-	item, sent, err := s.update(ctx, r.id, condition, expression, names, values, types.ReturnValueAllNew)
-	s.latest.put(r.id, item, s.o.Clock.Now()) // nothing, if it failed
+	_, sent, err = s.update(ctx, r.id, condition, expression, names, values, types.ReturnValueNone)
+	var item map[string]value
+	if err == nil {
+		item = r.item(r.version + 1)
+	}
+	s.latest.put(r.id, item, s.o.Clock.Now())
 	return sent, err
 }
 
