@@ -68,6 +68,9 @@ type Harness struct {
 	// TTL is the lease time of what the cases let expire; 0 means the driver's
 	// smallest. The longer it is, the longer the run.
 	TTL time.Duration
+	// Slow: a call of the store takes milliseconds of a processor, as an emulator's
+	// does. What is tried ten thousand times is tried a thousand times.
+	Slow bool
 	// Clock is what the drivers count by; nil means driver.BootClock.
 	Clock driver.Clock
 	// Lacks are the needs that cannot be met through this way to the store

@@ -30,6 +30,7 @@ func onTable(e *testenv.Dynamo, table string, decorate func(driver.Driver) drive
 			return decorate(d), nil
 		},
 		TTL:    time.Second,
+		Slow:   true,
 		Wipe:   func(ctx context.Context) error { return e.Wipe(ctx, table) },
 		Pause:  func() (func() error, error) { return e.Resume, e.Pause() },
 		Skew:   func(d time.Duration) { ahead.Store(int64(d)) },
@@ -51,5 +52,7 @@ func TestDynamoDBBehindBreaker(t *testing.T) {
 
 func TestEndpointOnDynamoDB(t *testing.T) {
 	d := testenv.Daemon(t, "serve", "--backend", testenv.StartDynamoT(t).URL("locks", "timeout=20s", "poll=8s"))
-	certifiedInPartBy(t, "endpoint", through(t, d), few)
+	h := through(t, d)
+	h.Slow = true
+	certifiedInPartBy(t, "endpoint", h, few)
 }
