@@ -31,6 +31,10 @@ func (s *Store) sound(ctx context.Context, lockID string, ttl time.Duration) {
 	if o, ok := s.beats.known(name); ok && s.o.Clock.Now().Sub(o.since) < ttl/beatsPerPlace {
 		return
 	}
+	if !s.sounding.begin(name) {
+		return // another call does
+	}
+	defer s.sounding.end(name)
 	beat := s.beat(0)
 	_, sent, err := once(ctx, s, writes, s.client.PutItem, &sdk.PutItemInput{
 		TableName: &s.o.Table, Item: map[string]value{"k": text(s.beatKey(name)), "hb": number(beat)},
@@ -38,6 +42,32 @@ func (s *Store) sound(ctx context.Context, lockID string, ttl time.Duration) {
 	if err == nil {
 		s.beats.wrote(name, beat, ttl, sent)
 	}
+}
+
+// sounding are the heartbeats that are under way: a crowd that comes to a lock
+// together needs one.
+type sounding struct {
+	mu  sync.Mutex
+	all map[beatName]bool
+}
+
+func (s *sounding) begin(name beatName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all[name] {
+		return false
+	}
+	if s.all == nil {
+		s.all = make(map[beatName]bool)
+	}
+	s.all[name] = true
+	return true
+}
+
+func (s *sounding) end(name beatName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, name)
 }
 
 // listen reads the heartbeats of the other drivers that have waiters in the queue,

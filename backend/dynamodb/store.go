@@ -33,12 +33,14 @@ type Store struct {
 	beats  observations[beatName]
 	queued observations[placeName]
 	places places
-	turns  turns
-	latest latest
-	brake  brake
-	ended  unreported
-	chores chores
-	alarm  alarm
+	// sounding bounds the heartbeats that are written at a time to one for each name.
+	sounding sounding
+	turns    turns
+	latest   latest
+	brake    brake
+	ended    unreported
+	chores   chores
+	alarm    alarm
 	// last is the latest heartbeat made.
 	last    atomic.Int64
 	closed  atomic.Bool
