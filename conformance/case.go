@@ -52,6 +52,9 @@ type Case struct {
 	Needs     []Need
 	// Alone: the case must not run beside others.
 	Alone bool
+	// Busy: the case asks the store for something all the time. A slow store has one
+	// such case at a time.
+	Busy bool
 	Run   func(t *T)
 }
 
@@ -69,7 +72,8 @@ type Harness struct {
 	// smallest. The longer it is, the longer the run.
 	TTL time.Duration
 	// Slow: a call of the store takes milliseconds of a processor, as an emulator's
-	// does. What is tried ten thousand times is tried a thousand times.
+	// does. What is tried ten thousand times is tried a thousand times, and what keeps
+	// the store busy does not run beside its like.
 	Slow bool
 	// Clock is what the drivers count by; nil means driver.BootClock.
 	Clock driver.Clock

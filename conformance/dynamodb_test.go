@@ -40,7 +40,7 @@ func onTable(e *testenv.Dynamo, table string, decorate func(driver.Driver) drive
 
 // few is for an emulator, which does one thing at a time: with more cases beside
 // each other, their leases run out while they wait for it.
-var few = conformance.Options{Parallel: 3}
+var few = conformance.Options{Parallel: 2}
 
 func TestDynamoDB(t *testing.T) {
 	certifiedBy(t, "dynamodb", onTable(testenv.StartDynamoT(t), "locks", bare), few)

@@ -33,7 +33,7 @@ func exclusionCases() []Case {
 					t.Must(t.D, t.Request(t.Lock(id), fmt.Sprint("owner ", i)))
 				}
 			}},
-		{Name: "Exclusion/HundredContendersCountExactly", Guarantee: "Among 100 contenders on several drivers, a counter without atomicity of its own ends exact.",
+		{Name: "Exclusion/HundredContendersCountExactly", Guarantee: "Among 100 contenders on several drivers, a counter without atomicity of its own ends exact.", Busy: true,
 			Run: func(t *T) {
 				const contenders, openers = 100, 4
 				var drivers []driver.Driver
@@ -66,7 +66,7 @@ func exclusionCases() []Case {
 					t.Errorf("the counter is %d after %d increments", counter, contenders)
 				}
 			}},
-		{Name: "Exclusion/ManyLocksAtOnce", Guarantee: "Many locks used by many workers at once keep exact totals each.",
+		{Name: "Exclusion/ManyLocksAtOnce", Guarantee: "Many locks used by many workers at once keep exact totals each.", Busy: true,
 			Run: func(t *T) {
 				const workers, locks, rounds = 8, 2, 100
 				totals := make([]int, locks)

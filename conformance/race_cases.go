@@ -13,7 +13,7 @@ const raceBudget = watchdog * 3 / 4
 
 func raceCases() []Case {
 	return []Case{
-		{Name: "Race/ReleaseAgainstRenewLeavesNothing", Guarantee: "A release and a renewal in flight together leave no lease behind, ten thousand times; a thousand times in a store that the harness calls slow.",
+		{Name: "Race/ReleaseAgainstRenewLeavesNothing", Guarantee: "A release and a renewal in flight together leave no lease behind, ten thousand times; a thousand times in a store that the harness calls slow.", Busy: true,
 			Run: func(t *T) {
 				const workers = 16
 				rounds := 10_000
@@ -37,7 +37,7 @@ func raceCases() []Case {
 					}
 				})
 			}},
-		{Name: "Race/ThousandCyclesLeaveNothing", Guarantee: "A thousand acquires and releases leave no lease, waiter or listed lock behind.",
+		{Name: "Race/ThousandCyclesLeaveNothing", Guarantee: "A thousand acquires and releases leave no lease, waiter or listed lock behind.", Busy: true,
 			Run: func(t *T) {
 				for i := range 1000 {
 					t.Release(t.D, t.Must(t.D, t.Request(t.Lock(fmt.Sprint("cycle/", i%10)), "one")))
@@ -76,7 +76,7 @@ func raceCases() []Case {
 					t.Errorf("capabilities %+v are not complete", t.caps)
 				}
 			}},
-		{Name: "Race/CloseWithCallsInFlight", Guarantee: "Calls in flight at Close end with their outcome or as closed, a watch as closed, and what they left ends by itself.",
+		{Name: "Race/CloseWithCallsInFlight", Guarantee: "Calls in flight at Close end with their outcome or as closed, a watch as closed, and what they left ends by itself.", Busy: true,
 			Run: func(t *T) {
 				d, err := t.h.Open(t.ctx)
 				if err != nil {

@@ -106,9 +106,17 @@ func (r *runner) all(ctx context.Context) []Result {
 	results := make([]Result, len(cases))
 	slots := make(chan struct{}, r.o.Parallel)
 	var wg sync.WaitGroup
+	apart := func(c Case) bool { return r.h.Slow && c.Busy && !c.Alone }
+	wg.Go(func() {
+		for i, c := range cases {
+			if apart(c) {
+				results[i] = r.one(ctx, i, c)
+			}
+		}
+	})
 	for _, alone := range []bool{false, true} {
 		for i, c := range cases {
-			if c.Alone != alone {
+			if c.Alone != alone || apart(c) {
 				continue
 			}
 			if alone {

@@ -56,7 +56,7 @@ func (t *T) serve(holder *grant, waiting []*driver.AcquireRequest) (order []stri
 
 func waitingCases() []Case {
 	return []Case{
-		{Name: "Waiting/FIFOAmong64", Guarantee: "At equal priority 64 waiters are granted in the order in which they queued.",
+		{Name: "Waiting/FIFOAmong64", Guarantee: "At equal priority 64 waiters are granted in the order in which they queued.", Busy: true,
 			Run: func(t *T) {
 				holder, requests := t.line(64, func(i int) *driver.AcquireRequest {
 					return t.Request(t.Lock("a"), fmt.Sprintf("%02d", i))
@@ -130,7 +130,7 @@ func waitingCases() []Case {
 				t.Await(t.D, first)
 				t.Queue(t.D, second)
 			}},
-		{Name: "Waiting/PriorityOvertakesABoundedNumber", Guarantee: "A level of priority is a head start of PriorityStep places, no more: the lowest is served.",
+		{Name: "Waiting/PriorityOvertakesABoundedNumber", Guarantee: "A level of priority is a head start of PriorityStep places, no more: the lowest is served.", Busy: true,
 			Run: func(t *T) {
 				const low = driver.PriorityStep + 4
 				holder, requests := t.line(low, func(i int) *driver.AcquireRequest {
