@@ -73,7 +73,8 @@ type Harness struct {
 	TTL time.Duration
 	// Slow: a call of the store takes milliseconds of a processor, as an emulator's
 	// does. What is tried ten thousand times is tried a thousand times, and what keeps
-	// the store busy does not run beside its like.
+	// the store busy does not run beside its like; what is to come may be ten seconds
+	// late instead of two.
 	Slow bool
 	// Clock is what the drivers count by; nil means driver.BootClock.
 	Clock driver.Clock

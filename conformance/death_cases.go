@@ -40,7 +40,7 @@ func deathCases() []Case {
 					if err == nil && res.Lease != nil {
 						return
 					}
-					if waited := t.now().Sub(asked); t.caps.ExpiryAtOnce || waited > t.caps.Lateness+2*time.Second {
+					if waited := t.now().Sub(asked); t.caps.ExpiryAtOnce || waited > t.caps.Lateness+t.grace() {
 						t.Fatalf("try %d, %v after the first, was answered %+v, %v", tries, waited, res, err)
 					}
 					t.pause(20 * time.Millisecond)
@@ -63,7 +63,7 @@ func deathCases() []Case {
 				sent := t.now()
 				_, _ = t.D.Acquire(t.ctx, t.Request(t.Lock("a"), "lost", t.brief))
 				t.Await(t.D, t.Request(t.Lock("a"), "next"))
-				if late := t.now().Sub(sent) - t.TTL() - t.caps.Lateness; late > 2*time.Second {
+				if late := t.now().Sub(sent) - t.TTL() - t.caps.Lateness; late > t.grace() {
 					t.Errorf("the next one was granted %v later than declared", late)
 				}
 			}},

@@ -21,6 +21,15 @@ const (
 	lasting = 55 * time.Second
 )
 
+// grace is by how much more than is declared what the store lets happen may be late:
+// a busy machine is not the driver's.
+func (t *T) grace() time.Duration {
+	if t.h.Slow {
+		return 10 * time.Second
+	}
+	return 2 * time.Second
+}
+
 // T is what a case works with: drivers on the store, ids that no other case
 // uses, and a way to fail.
 type T struct {
