@@ -55,7 +55,7 @@ type Case struct {
 	// Busy: the case asks the store for something all the time. A slow store has one
 	// such case at a time.
 	Busy bool
-	Run   func(t *T)
+	Run  func(t *T)
 }
 
 // source is the file and the line at which the case's code starts.

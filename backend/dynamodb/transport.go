@@ -70,7 +70,7 @@ func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { a.sent.Store(true) }})
 	}
-	answer, err := w.client.Do(r.WithContext(ctx)) //nolint:gosec // to the endpoint of the options
+	answer, err := w.client.Do(r.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
