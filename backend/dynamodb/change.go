@@ -39,7 +39,9 @@ type visit struct {
 
 // changed has decide make of the lock's record what it will, and returns when that
 // is written. What decide returns is the answer.
-func changed[T any](ctx context.Context, s *Store, lockID string, alone func(context.Context) (T, error), decide func(r *record, at moment) (T, error)) (answer T, err error) {
+func changed[T any](ctx context.Context, s *Store, lockID string, alone func(context.Context) (T, error), decide func(r *record, at moment) (T, error)) (T, error) {
+	// It is the turn's until the visit is over: a turn may go on without its caller.
+	var answer, none T
 	v := &visit{done: make(chan error, 1)}
 	if alone != nil {
 		v.alone = func(ctx context.Context) (err error) {
@@ -51,7 +53,6 @@ func changed[T any](ctx context.Context, s *Store, lockID string, alone func(con
 		answer, refusal = decide(r, at)
 		return refusal
 	}
-	var none T
 	if err := s.visit(ctx, lockID, v); err != nil {
 		return none, err
 	}

@@ -324,3 +324,24 @@ func TestAnItemDeletedByHand(t *testing.T) {
 		t.Errorf("%d items, want the record alone", len(items))
 	}
 }
+
+// A call whose caller has left goes on, and what it answers is nobody's: the race
+// detector watches over that.
+func TestACallGoesOnWithoutItsCaller(t *testing.T) {
+	t.Parallel()
+	p, s := counted(t)
+	for i := range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		p.Meet(func(string, []byte) testenv.DynamoFault {
+			cancel()
+			return testenv.DynamoPass
+		})
+		r := request(fmt.Sprint("a", i), "one")
+		if _, err := s.Acquire(ctx, r); err != nil && !errors.Is(err, driver.ErrIndeterminate) {
+			t.Errorf("acquire: %v, want a lease or an unknown outcome", err)
+		}
+		s.turns.running.Wait() // and nothing before it that would order the two
+		p.Meet(nil)
+		granted(t, s, r) // the same, repeated
+	}
+}
