@@ -37,12 +37,12 @@ func (n *node) pack(batch []*call) []parcel {
 	}
 	parcels := make([]parcel, 0, len(sorted))
 	for len(sorted) > 0 {
-		n := 1
-		for sorted[0].own != nil && n < min(most, len(sorted)) && sorted[n].script == sorted[0].script {
-			n++
+		end := 1
+		for sorted[0].own != nil && end < min(most, len(sorted)) && sorted[end].script == sorted[0].script {
+			end++
 		}
-		parcels = append(parcels, parcel{calls: sorted[:n]})
-		sorted = sorted[n:]
+		parcels = append(parcels, parcel{calls: sorted[:end]})
+		sorted = sorted[end:]
 	}
 	return parcels
 }

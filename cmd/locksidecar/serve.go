@@ -38,8 +38,8 @@ func build() app.Build {
 
 // collectLate lets the heap of a daemon grow to five times of what is in use before
 // garbage is collected, unless GOGC says otherwise. Little is in use, much of it for
-// the length of a call: an operation then costs about a sixth less of the daemon's
-// time, and the daemon some 20 MB (internal/bench).
+// the length of a call: an operation then costs about a tenth less of the daemon's
+// time (internal/bench, with GOGC=100 and without), for some 20 MB.
 func collectLate() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
