@@ -49,7 +49,7 @@ func (k keyspace) alive(id string, token int64) string { return k.holder(id, tok
 
 // place is the key of a waiter: its order, which may be negative, then its ticket.
 func (k keyspace) place(id string, order, ticket int64) string {
-	return fmt.Sprintf("%s%s%s%016x%016x", k.allPlaces(), id, end, uint64(order)+1<<63, ticket)
+	return fmt.Sprintf("%s%s%s%016x%016x", k.allPlaces(), id, end, uint64(order)+1<<63, ticket) //nolint:gosec // wraps around on purpose: the order of the bytes is the numbers'
 }
 
 func (k keyspace) untold(id string, token int64) string {

@@ -108,7 +108,7 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	err := s.change(ctx, req.LockID, func(n *snapshot) (*change, func(int64), error) {
 		h := n.holding(req.RequestID)
 		var c *change
-		done := func(int64) {}
+		var done func(int64)
 		switch {
 		case h != nil && !mine(h.Key):
 			return nil, nil, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -16,11 +17,11 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 	if err := s.initialised(ctx); err != nil {
 		return nil, err
 	}
-	argv, err := s.acquireArgs(req)
+	c, err := s.acquiring(acquireScript, req)
 	if err != nil {
 		return nil, err
 	}
-	c, reply, err := s.do(ctx, s.call(acquireScript, req.LockID, argv...), req.RequestID)
+	c, reply, err := s.do(ctx, c, req.RequestID)
 	if err != nil {
 		return nil, err
 	}
@@ -34,15 +35,14 @@ func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, do
 		return
 	}
 	err := s.check(ctx)
-	var argv []any
+	var c *call
 	if err == nil {
-		argv, err = s.acquireArgs(req)
+		c, err = s.acquiring(acquireScript, req)
 	}
 	if err != nil {
 		done(nil, err)
 		return
 	}
-	c := s.call(acquireScript, req.LockID, argv...)
 	c.ctx, c.done = ctx, func(c *call, reply []any, err error) {
 		if err != nil {
 			done(nil, err)
@@ -53,7 +53,7 @@ func (s *Store) AcquireAsync(ctx context.Context, req *driver.AcquireRequest, do
 	s.submit(c, false)
 }
 
-func (s *Store) acquireArgs(req *driver.AcquireRequest) ([]any, error) {
+func (s *Store) acquiring(sc *script, req *driver.AcquireRequest) (*call, error) {
 	metadata := ""
 	if len(req.Metadata) > 0 {
 		raw, err := json.Marshal(req.Metadata) // escapes the control characters that separate fields
@@ -62,13 +62,20 @@ func (s *Store) acquireArgs(req *driver.AcquireRequest) ([]any, error) {
 		}
 		metadata = string(raw)
 	}
-	return []any{
-		req.RequestID, requestHash(req.RequestID), req.OwnerID, string(req.Key), s.ttl(req.TTL).Microseconds(),
-		flag(req.Shared), flag(req.Reentrant), flag(req.Enqueue), req.Priority * driver.PriorityStep, req.Priority,
-		req.PlaceTTL.Microseconds(), req.TokenFloor, metadata, s.inbox, s.o.Poll.Microseconds(),
-		attemptHash(req.RequestID, req.Key),
-	}, nil
+	return s.one(sc, req.LockID, req.LockID, req.RequestID, requestHash(req.RequestID), req.OwnerID, string(req.Key),
+		decimal(s.ttl(req.TTL).Microseconds()), modes(req), decimal(req.PlaceTTL.Microseconds()), decimal(req.TokenFloor), metadata,
+		attemptHash(req.RequestID, req.Key)), nil
 }
+
+// modes are four digits: shared, reentrant, enqueue, and the priority.
+func modes(req *driver.AcquireRequest) string {
+	if !req.Shared && !req.Reentrant && req.Enqueue && req.Priority == 0 {
+		return "0010"
+	}
+	return flag(req.Shared) + flag(req.Reentrant) + flag(req.Enqueue) + decimal(int64(req.Priority))
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 // ttl is the one that a lease gets: whole µs, rounded up.
 func (s *Store) ttl(asked time.Duration) time.Duration {
@@ -84,14 +91,14 @@ func flag(b bool) string {
 
 func (s *Store) acquired(req *driver.AcquireRequest, c *call, reply []any) (*driver.AcquireResult, error) {
 	r, lockID, sent := fields(reply), req.LockID, c.sent
-	switch r.text(0) {
-	case "granted": // the common case: the rest is as it was asked for
-		expires := r.integer(2)
+	if token := r.integer(0); token > 0 { // the common case: the rest is as it was asked for
+		ttl := s.ttl(req.TTL)
 		return &driver.AcquireResult{Lease: &driver.Lease{
-			LockID: lockID, OwnerID: req.OwnerID, Token: r.integer(1), Shared: req.Shared, Holds: []string{req.RequestID}, Attach: 1,
-			TTL: s.ttl(req.TTL), Remaining: time.Duration(expires-r.integer(3)) * time.Microsecond, Origin: sent,
-			ExpiresAt: time.UnixMicro(expires), Metadata: maps.Clone(req.Metadata),
+			LockID: lockID, OwnerID: req.OwnerID, Token: token, Shared: req.Shared, Holds: []string{req.RequestID}, Attach: 1,
+			TTL: ttl, Remaining: ttl, Origin: sent, ExpiresAt: time.UnixMicro(c.now).Add(ttl), Metadata: maps.Clone(req.Metadata),
 		}}, nil
+	}
+	switch r.text(0) {
 	case "lease":
 		l, err := s.lease(lockID, r, sent)
 		if err != nil {

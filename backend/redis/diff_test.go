@@ -21,19 +21,19 @@ import (
 type general struct{ *Store }
 
 var (
-	generalAcquire = newScript(true, gateLua, acquireLua)
-	generalRelease = newScript(true, "", releaseLua)
+	generalAcquire = newAcquire("")
+	generalRelease = newRelease("")
 )
 
 func (g general) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
 	if err := g.initialised(ctx); err != nil {
 		return nil, err
 	}
-	argv, err := g.acquireArgs(req)
+	c, err := g.acquiring(generalAcquire, req)
 	if err != nil {
 		return nil, err
 	}
-	c, reply, err := g.do(ctx, g.call(generalAcquire, req.LockID, argv...), req.RequestID)
+	c, reply, err := g.do(ctx, c, req.RequestID)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (g general) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driv
 }
 
 func (g general) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
-	_, reply, err := g.do(ctx, g.call(generalRelease, req.LockID, g.releaseArgs(req)...), "")
+	_, reply, err := g.do(ctx, g.releasing(generalRelease, req), "")
 	if err != nil {
 		return nil, err
 	}

@@ -29,10 +29,14 @@ type call struct {
 	// script is the one that the call runs; nil for a plain command.
 	script *script
 	args   []any // for a script EVALSHA's, the name and the SHA included
-	// grants says that the script may grant a lease, if the shard's stamp starts
-	// with what the link puts into args[start]. start is 0 without it.
-	grants bool
-	start  int
+	// keys and own are, in place of args, the lock's in a script of many.
+	keys, own []string
+	// inFull sends a script of many as its text.
+	inFull bool
+	// grants says that the script may grant a lease, gated that it looks whether
+	// the shard's stamp begins with start, which the link fills in.
+	grants, gated bool
+	start         string
 	// slot is the Cluster slot of the call's keys; 0 without a Cluster.
 	slot uint16
 	// urgent chooses the lane.
@@ -40,8 +44,10 @@ type call struct {
 	// key is one of the call's slot that says nothing; only set where replicas
 	// are waited for.
 	key string
-	// sent is the clock just before the send of the pipeline.
+	// sent is the clock just before the send of the pipeline, now the server's
+	// (µs) when it answered, if the script is one of many.
 	sent driver.Instant
+	now  int64
 	// asking sends the call to a server to which its slot is still moving.
 	asking bool
 	// redirects are how often the call was sent elsewhere, began is when it was

@@ -50,7 +50,7 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		size := 0
 		for _, c := range cmds { // not what the pipeline takes along
 			if c.Name() == "evalsha" {
-				size++
+				size += locksOf(c)
 			}
 		}
 		g.mu.Lock()
@@ -64,6 +64,18 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		}
 		return next(ctx, cmds)
 	}
+}
+
+// locksOf is how many calls a script carries.
+func locksOf(c redis.Cmder) int {
+	keys, _ := c.Args()[2].(int)
+	switch c.Args()[1] {
+	case acquireScript.sha:
+		return keys / 6
+	case releaseScript.sha:
+		return keys / 5
+	}
+	return 1
 }
 
 func (g *gate) sent() int {

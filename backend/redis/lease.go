@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"strings"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -35,7 +36,7 @@ func (s *Store) Adopt(ctx context.Context, req *driver.RenewRequest) (*driver.Le
 }
 
 func (s *Store) prolongArgs(req *driver.RenewRequest) []any {
-	return []any{string(req.Key), req.Token, req.Attach, s.ttl(req.TTL).Microseconds(), s.inbox}
+	return []any{string(req.Key), req.Token, req.Attach, s.ttl(req.TTL).Microseconds()}
 }
 
 func (s *Store) prolonged(req *driver.RenewRequest, reply []any, sent driver.Instant) (*driver.Lease, error) {
@@ -73,7 +74,7 @@ func (s *Store) RenewMany(ctx context.Context, reqs []driver.RenewRequest) []dri
 
 // Release ends one hold.
 func (s *Store) Release(ctx context.Context, req *driver.ReleaseRequest) (*driver.ReleaseResult, error) {
-	_, reply, err := s.do(ctx, s.call(releaseScript, req.LockID, s.releaseArgs(req)...), "")
+	_, reply, err := s.do(ctx, s.releasing(releaseScript, req), "")
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, do
 		done(nil, err)
 		return
 	}
-	c := s.call(releaseScript, req.LockID, s.releaseArgs(req)...)
+	c := s.releasing(releaseScript, req)
 	c.ctx, c.done = ctx, func(_ *call, reply []any, err error) {
 		if err != nil {
 			done(nil, err)
@@ -97,12 +98,17 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *driver.ReleaseRequest, do
 	s.submit(c, false)
 }
 
-func (s *Store) releaseArgs(req *driver.ReleaseRequest) []any {
-	return []any{string(req.Key), req.Token, req.Attach, req.RequestID, s.inbox, requestHash(req.RequestID), attemptHash(req.RequestID, req.Key)}
+func (s *Store) releasing(sc *script, req *driver.ReleaseRequest) *call {
+	return s.one(sc, req.LockID, req.LockID, string(req.Key), decimal(req.Token), decimal(req.Attach), req.RequestID,
+		requestHash(req.RequestID), attemptHash(req.RequestID, req.Key))
 }
 
 func (s *Store) released(req *driver.ReleaseRequest, reply []any) (*driver.ReleaseResult, error) {
 	r := fields(reply)
+	if common, ok := strings.CutPrefix(r.text(0), fieldSeparator); ok { // the common case: its only hold
+		mode, owner, _ := strings.Cut(common, fieldSeparator)
+		return &driver.ReleaseResult{OwnerID: owner, Shared: mode == "s"}, nil
+	}
 	if r.text(0) != "released" {
 		return nil, s.refusal(r, req.Token)
 	}
@@ -115,7 +121,7 @@ func (s *Store) Leave(ctx context.Context, req *driver.LeaveRequest) error {
 	if err := s.abandoned.wait(ctx, req.RequestID); err != nil {
 		return err
 	}
-	_, reply, err := s.do(ctx, s.call(leaveScript, req.LockID, req.RequestID, attemptHash(req.RequestID, req.Key), s.inbox,
+	_, reply, err := s.do(ctx, s.call(leaveScript, req.LockID, req.RequestID, attemptHash(req.RequestID, req.Key),
 		string(req.Key), requestHash(req.RequestID)), "")
 	if err != nil {
 		return err

@@ -34,8 +34,8 @@ const (
 
 var (
 	luaTexts = map[string]*string{
-		"acquire": &acquireLua, "again": &againLua, "elect": &electLua, "ends": &endsLua, "evict": &evictLua, "free": &freeLua, "gate": &gateLua,
-		"inspect": &inspectLua, "last": &lastLua, "leave": &leaveLua, "prolong": &prolongLua, "record": &recordLua, "release": &releaseLua,
+		"acquire": &acquireLua, "acquires": &acquiresLua, "again": &againLua, "elect": &electLua, "ends": &endsLua, "evict": &evictLua, "free": &freeLua, "gate": &gateLua,
+		"inspect": &inspectLua, "last": &lastLua, "leave": &leaveLua, "many": &manyLua, "prolong": &prolongLua, "record": &recordLua, "release": &releaseLua, "releases": &releasesLua,
 		"stamp": &stampLua, "sweep": &sweepLua,
 	}
 	allScripts = []*script{
@@ -97,9 +97,7 @@ func init() {
 	changed := text[:m.at] + flipped[m.operator] + text[m.at+len(m.operator):]
 	for _, sc := range allScripts {
 		if mutated := strings.Replace(sc.text, text, changed, 1); mutated != sc.text {
-			grants := sc.grants
-			*sc = *named(mutated)
-			sc.grants = grants
+			sc.text, sc.sha = mutated, named(mutated).sha
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -26,6 +25,9 @@ type node struct {
 	// stamped is the replication id under which every shard is known to be
 	// stamped; the sweep's alone.
 	stamped string
+	// apart: the server wants the locks of different shards in commands of their
+	// own.
+	apart atomic.Bool
 	// told is what the server last said of itself to a new connection, and
 	// refused why the last new connection was not used, if it was not.
 	told    atomic.Pointer[identity]
@@ -125,7 +127,9 @@ func (n *node) exec(ctx context.Context, batch []*call) {
 	}
 	again = n.pipeline(ctx, l, again)
 	for _, c := range again {
-		c.args[0], c.args[1] = "eval", c.script.text
+		if c.inFull = true; c.own == nil {
+			c.args[0], c.args[1] = "eval", c.script.text
+		}
 	}
 	for _, c := range n.pipeline(ctx, l, again) { // EVAL knows what it is given
 		c.complete(nil, fmt.Errorf("%w: NOSCRIPT in answer to EVAL", driver.ErrUnavailable))
@@ -133,7 +137,7 @@ func (n *node) exec(ctx context.Context, batch []*call) {
 }
 
 // pipeline sends the calls, completes or redirects those that were answered and
-// returns those whose script is unknown. l is the link of calls that may grant.
+// returns those to be sent in another way. l is the link of calls that may grant.
 func (n *node) pipeline(ctx context.Context, l *link, batch []*call) (unknown []*call) {
 	if len(batch) == 0 {
 		return nil
@@ -144,12 +148,9 @@ func (n *node) pipeline(ctx context.Context, l *link, batch []*call) (unknown []
 		l.fill(batch)
 	}
 	pipe := client.Pipeline()
-	cmds := make([]*redis.Cmd, len(batch))
-	for i, c := range batch {
-		if c.asking {
-			pipe.Do(ctx, "asking")
-		}
-		cmds[i] = pipe.Do(ctx, c.args...)
+	parcels := n.pack(batch)
+	for i := range parcels {
+		parcels[i].send(ctx, n.s, pipe)
 	}
 	replicated := n.replicated(ctx, pipe, batch)
 	proven := l.prove(ctx, pipe)
@@ -158,43 +159,26 @@ func (n *node) pipeline(ctx context.Context, l *link, batch []*call) (unknown []
 	_, failed := pipe.Exec(ctx)
 	short := replicated()
 	doubt := proven()
-	for i, c := range batch {
-		c.sent = sent
-		var reply []any
-		err := cmds[i].Err()
-		switch {
-		case errors.Is(err, redis.Nil):
-			err = nil // there is nothing
-		case err == nil && cmds[i].Val() == nil:
-			// A server that refused the connection's introduction: only the
-			// pipeline has the error.
-			err = unsentError{failed}
-		case err == nil:
-			reply = elements(cmds[i].Val())
-		}
-		switch {
-		case err != nil && c.script != nil && strings.HasPrefix(err.Error(), "NOSCRIPT"):
-			unknown = append(unknown, c)
-		case err != nil && n.s.topology.redirect(n, c, err):
-		case err == nil && short != nil && c.script != nil:
-			c.complete(nil, short)
-		case err == nil && doubt != nil && c.grants && isGrant(reply):
-			c.complete(nil, doubt)
-		case err == nil && c.needsWitness() && isGrant(reply) && !word.vouches(n, sent):
-			c.complete(nil, errUnwitnessed)
-		default:
-			c.complete(reply, n.s.outcome(err))
+	for _, p := range parcels {
+		for i, c := range p.calls {
+			c.sent = sent
+			reply, err := p.answer(i, failed)
+			switch {
+			case err != nil && c.script != nil && n.unsent(&p, err):
+				unknown = append(unknown, c)
+			case err != nil && n.s.topology.redirect(n, c, err):
+			case err == nil && short != nil && c.script != nil:
+				c.complete(nil, short)
+			case err == nil && doubt != nil && c.grants && isGrant(reply):
+				c.complete(nil, doubt)
+			case err == nil && c.needsWitness() && isGrant(reply) && !word.vouches(n, sent):
+				c.complete(nil, errUnwitnessed)
+			default:
+				c.complete(reply, n.s.outcome(err))
+			}
 		}
 	}
 	return unknown
-}
-
-// elements are a reply's, of which a single value is one.
-func elements(reply any) []any {
-	if list, ok := reply.([]any); ok {
-		return list
-	}
-	return []any{reply}
 }
 
 // host is the node's without the port.

@@ -88,11 +88,10 @@ func (s *Store) quarantined(c *call, lockID, stamp string, now int64) error {
 	if err := s.otherTTL(stamp); err != nil {
 		return err
 	}
-	start, _ := c.args[c.start].(string)
 	reason, remaining := reasonPending, s.o.MaxTTL+margin
-	opens, ok := strings.CutPrefix(stamp, start)
+	opens, ok := strings.CutPrefix(stamp, c.start)
 	switch {
-	case ok && start != "":
+	case ok && c.start != "":
 		remaining = max(time.Duration(integer(opens)-now)*time.Microsecond, 0)
 	case stamp == "":
 		reason = reasonNew
@@ -145,11 +144,11 @@ func (s *Store) Quarantine() (reason string, remaining time.Duration) {
 // stamp is the call that stamps a shard; done gets whether it did.
 func (s *Store) stamp(ctx context.Context, shard int, pause time.Duration, onlyNew bool, done func(stamped bool, stamp string, now int64, err error)) *call {
 	c := &call{
-		ctx: ctx, script: stampScript, slot: s.slot(shard), urgent: true, start: 4,
-		args: []any{
-			"evalsha", stampScript.sha, 1, s.shardPrefix(shard) + "z", "",
-			pause.Microseconds(), flag(onlyNew), s.o.MaxTTL.Microseconds(),
-		},
+		ctx: ctx, script: stampScript, slot: s.slot(shard), urgent: true, gated: true,
+	}
+	c.args = []any{
+		"evalsha", stampScript.sha, 1, s.shardPrefix(shard) + "z", &c.start,
+		pause.Microseconds(), flag(onlyNew), s.o.MaxTTL.Microseconds(),
 	}
 	if s.o.WaitReplicas > 0 { // it may stand first in a pipeline with others
 		c.key = s.shardPrefix(shard) + "replicated"

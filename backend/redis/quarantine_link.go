@@ -119,7 +119,7 @@ func (l *link) read(replID string, at driver.Instant) {
 func (n *node) link(ctx context.Context, batch []*call) (*link, []*call) {
 	needed := false
 	for _, c := range batch {
-		needed = needed || c.start > 0
+		needed = needed || c.gated
 	}
 	if !needed {
 		return nil, batch
@@ -157,8 +157,8 @@ func (l *link) fill(batch []*call) {
 	l.mu.Unlock()
 	start := l.node.s.start(l.used)
 	for _, c := range batch {
-		if c.start > 0 {
-			c.args[c.start] = start
+		if c.gated {
+			c.start = start
 		}
 	}
 }
@@ -226,6 +226,6 @@ func replIDOf(info *redis.StringCmd, silent bool) (string, error) {
 }
 
 func isGrant(reply []any) bool {
-	outcome := fields(reply).text(0)
-	return outcome == "granted" || outcome == "lease"
+	r := fields(reply)
+	return r.integer(0) > 0 || r.text(0) == "lease"
 }

@@ -28,12 +28,18 @@ func attemptHash(requestID string, key driver.Key) string {
 	if key == "" {
 		return requestHash(requestID)
 	}
-	return endHash(requestID + fieldSeparator + string(key))
+	return endHash(requestID, fieldSeparator, string(key))
 }
 
-func endHash(text string) string {
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // see the import
-	return hex.EncodeToString(sum[:16])
+func endHash(parts ...string) string {
+	text := make([]byte, 0, 256) // more than an id, a separator and a key
+	for _, part := range parts {
+		text = append(text, part...)
+	}
+	sum := sha1.Sum(text) //nolint:gosec // see the import
+	var digits [32]byte
+	hex.Encode(digits[:], sum[:16])
+	return string(digits[:])
 }
 
 // fields is a script's reply: its first element names the outcome.

@@ -4,9 +4,18 @@ import (
 	"crypto/sha1" //nolint:gosec // the name that EVALSHA gives to a script
 	_ "embed"
 	"encoding/hex"
+	"fmt"
 	"strconv"
-	"strings"
 )
+
+//go:embed lua/many.lua
+var manyLua string
+
+//go:embed lua/acquires.lua
+var acquiresLua string
+
+//go:embed lua/releases.lua
+var releasesLua string
 
 //go:embed lua/ends.lua
 var endsLua string
@@ -57,15 +66,18 @@ var electLua string
 type script struct {
 	text, sha string
 	grants    bool
+	// own are the arguments of each lock in a script of many, common those before
+	// them; own is 0 in a script of one.
+	common, own int
 }
 
 // The scripts. What a script may drop, and its common case, stand before the
 // record's text.
 var (
-	acquireScript = newScript(true, gateLua+freeLua, acquireLua)
+	acquireScript = newAcquire(freeLua)
 	renewScript   = newScript(true, "", "local adopts = false\n"+prolongLua)
-	adoptScript   = newScript(true, gateLua, "local adopts = true\n"+prolongLua)
-	releaseScript = newScript(true, lastLua, releaseLua)
+	adoptScript   = newAdopt()
+	releaseScript = newRelease(lastLua)
 	leaveScript   = newScript(true, "", leaveLua)
 	evictScript   = newScript(true, "", evictLua)
 	inspectScript = newScript(false, "", inspectLua)
@@ -76,9 +88,31 @@ var (
 	electScript = named(electLua)
 )
 
-func newScript(prunes bool, common, body string) *script {
-	sc := named(endsLua + common + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body)
-	sc.grants = strings.HasPrefix(common, gateLua)
+func newScript(prunes bool, before, body string) *script {
+	return named(endsLua + before + "local prunes = " + strconv.FormatBool(prunes) + "\n" + recordLua + body)
+}
+
+func newAdopt() *script {
+	sc := newScript(true, "local stamp, start = redis.call('GET', KEYS[6]), ARGV[#ARGV]\n"+gateLua, "local adopts = true\n"+prolongLua)
+	sc.grants = true
+	return sc
+}
+
+// newAcquire makes an acquire of many locks; the common case stands before the
+// record's text, or is left out.
+func newAcquire(common string) *script {
+	sc := newMany("local stamp, start = call('GET', all[k + 6]), given[5]\n"+gateLua+common, acquireLua, acquiresLua, 4, 11)
+	sc.grants = true
+	return sc
+}
+
+// newRelease makes a release of many holds.
+func newRelease(common string) *script { return newMany(common, releaseLua, releasesLua, 2, 7) }
+
+func newMany(before, body, each string, common, own int) *script {
+	take := fmt.Sprintf("take(k, a, %d, %d)\n", common, own)
+	sc := named(manyLua + endsLua + "local function one(k, a)\n" + before + take + "local prunes = true\n" + recordLua + body + "end\n\n" + each)
+	sc.common, sc.own = common, own
 	return sc
 }
 

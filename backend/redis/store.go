@@ -35,8 +35,11 @@ type Store struct {
 	// sentinels is nil without them.
 	sentinels *sentinels
 	// slots are those of the shards, nil without a Cluster.
-	slots     []uint16
-	inbox     string
+	slots []uint16
+	inbox string
+	// common are the arguments that all locks have in scripts of many: retention
+	// and poll in µs, inbox, and the places that a priority is worth.
+	common    [4]string
 	closed    atomic.Bool
 	sweeping  sweeping
 	abandoned abandoned
@@ -59,6 +62,9 @@ func New(o Options) (*Store, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // it never fails
 	s := &Store{o: o, inbox: o.Prefix + ":inbox:" + hex.EncodeToString(id[:]), silence: silence}
+	s.common = [...]string{
+		decimal(o.Retention.Microseconds()), s.inbox, decimal(o.Poll.Microseconds()), decimal(driver.PriorityStep),
+	}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.topology = newTopology(s)
 	switch {
@@ -106,17 +112,38 @@ func (s *Store) call(sc *script, lockID string, argv ...any) *call {
 	p := s.shardPrefix(shard)
 	all := make([]any, 0, 13+len(argv))
 	all = append(all, "evalsha", sc.sha, 5, p+"l:"+lockID, p+"q:"+lockID, p+"w:"+lockID, p+"d:"+lockID, p+"i")
-	grants := sc.grants
-	if grants {
+	if sc.grants {
 		all[2] = 6
 		all = append(all, p+"z")
 	}
-	all = append(append(all, lockID, s.o.Retention.Microseconds()), argv...)
-	c := &call{script: sc, slot: s.slot(shard), grants: grants}
-	if grants {
-		all, c.start = append(all, ""), len(all) // the link on which the call is sent fills it in
+	all = append(append(all, lockID, s.o.Retention.Microseconds(), s.inbox), argv...)
+	c := &call{script: sc, slot: s.slot(shard), grants: sc.grants, gated: sc.grants}
+	if c.gated {
+		all = append(all, &c.start)
 	}
 	c.args = all
+	if s.o.WaitReplicas > 0 {
+		c.key = p + "replicated"
+	}
+	return c
+}
+
+// one is a lock in a script of many.
+func (s *Store) one(sc *script, lockID string, own ...string) *call {
+	shard := shardOf(lockID)
+	p := s.shardPrefix(shard)
+	c := &call{script: sc, slot: s.slot(shard), grants: sc.grants, gated: sc.grants, own: own}
+	// One text for all keys costs less than one for each.
+	all := p + "l:" + lockID + p + "q:" + lockID + p + "w:" + lockID + p + "d:" + lockID + p + "i" + p + "z"
+	cut := func(length int) (key string) {
+		key, all = all[:length], all[length:]
+		return key
+	}
+	long, short := len(p)+2+len(lockID), len(p)+1
+	c.keys = []string{cut(long), cut(long), cut(long), cut(long), cut(short), cut(short)}
+	if !sc.grants {
+		c.keys = c.keys[:5] // the stamp is of no interest
+	}
 	if s.o.WaitReplicas > 0 {
 		c.key = p + "replicated"
 	}

@@ -2,54 +2,45 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"maps"
-	"net"
 	"net/url"
-	"os"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/driver/driverurl"
 )
 
 // Schemes are the URL schemes of this driver.
 var Schemes = []string{"redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}
 
 // parameters are those of the URL's query, each with what it sets.
-var parameters = map[string]func(p *parsed, value string) error{
+var parameters = driverurl.Parameters[*parsed]{
 	"prefix":         func(p *parsed, v string) error { p.o.Prefix = v; return nil },
-	"timeout":        func(p *parsed, v string) error { return duration(&p.o.Timeout, v) },
-	"poll":           func(p *parsed, v string) error { return duration(&p.o.Poll, v) },
-	"retention":      func(p *parsed, v string) error { return duration(&p.o.Retention, v) },
-	"max_ttl":        func(p *parsed, v string) error { return duration(&p.o.MaxTTL, v) },
+	"timeout":        func(p *parsed, v string) error { return driverurl.Duration(&p.o.Timeout, v) },
+	"poll":           func(p *parsed, v string) error { return driverurl.Duration(&p.o.Poll, v) },
+	"retention":      func(p *parsed, v string) error { return driverurl.Duration(&p.o.Retention, v) },
+	"max_ttl":        func(p *parsed, v string) error { return driverurl.Duration(&p.o.MaxTTL, v) },
 	"new":            func(p *parsed, v string) error { return truth(&p.o.New, v) },
 	"db":             func(p *parsed, v string) error { return natural(&p.o.Client.DB, v) },
 	"wait_replicas":  func(p *parsed, v string) error { return natural(&p.o.WaitReplicas, v) },
 	"allow_eviction": func(p *parsed, v string) error { return truth(&p.o.AllowEviction, v) },
 	"username":       func(p *parsed, v string) error { p.o.Client.Username = v; return nil },
-	"password_file":  func(p *parsed, v string) error { return secret(&p.o.Client.Password, v) },
-	"ca_file":        func(p *parsed, v string) error { p.tls.ca = v; return nil },
-	"cert_file":      func(p *parsed, v string) error { p.tls.cert = v; return nil },
-	"key_file":       func(p *parsed, v string) error { p.tls.key = v; return nil },
+	"password_file":  func(p *parsed, v string) error { return driverurl.Secret(&p.o.Client.Password, v) },
+	"ca_file":        func(p *parsed, v string) error { p.tls.CA = v; return nil },
+	"cert_file":      func(p *parsed, v string) error { p.tls.Cert = v; return nil },
+	"key_file":       func(p *parsed, v string) error { p.tls.Key = v; return nil },
 
 	"sentinel_username":      func(p *parsed, v string) error { p.sentinel.Username = v; return nil },
-	"sentinel_password_file": func(p *parsed, v string) error { return secret(&p.sentinel.Password, v) },
+	"sentinel_password_file": func(p *parsed, v string) error { return driverurl.Secret(&p.sentinel.Password, v) },
 }
 
 // parsed is what a URL says.
 type parsed struct {
 	o        Options
 	sentinel Sentinel
-	tls      tlsFiles
+	tls      driverurl.TLSFiles
 }
-
-// known lists the parameters.
-func known() string { return strings.Join(slices.Sorted(maps.Keys(parameters)), ", ") }
 
 func natural(into *int, v string) error {
 	n, err := strconv.Atoi(v)
@@ -75,23 +66,6 @@ func truth(into *bool, v string) error {
 	return nil
 }
 
-type tlsFiles struct{ ca, cert, key string }
-
-func duration(into *time.Duration, v string) error {
-	d, err := time.ParseDuration(v)
-	if err == nil && d <= 0 {
-		err = fmt.Errorf("%v is not positive", d)
-	}
-	*into = d
-	return err
-}
-
-func secret(into *string, file string) error {
-	raw, err := os.ReadFile(file)
-	*into = strings.TrimRight(string(raw), "\r\n")
-	return err
-}
-
 // OpenURL opens a URL, in which rediss instead of redis means TLS:
 //
 //	redis://[user:password@]host[:port][/db]
@@ -105,8 +79,8 @@ func secret(into *string, file string) error {
 // sentinel_password_file.
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
 	p := parsed{o: Options{Clock: env.Clock, Logger: env.Logger}}
-	if err := p.query(u); err != nil {
-		return nil, err
+	if err := parameters.Read(u, &p); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
 	}
 	if u.User != nil {
 		p.o.Client.Username = u.User.Username()
@@ -134,27 +108,10 @@ func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := p.tls.apply(&p.o, secure, host); err != nil {
+	if err := p.secure(secure, host); err != nil {
 		return nil, err
 	}
 	return New(p.o)
-}
-
-func (p *parsed) query(u *url.URL) error {
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return fmt.Errorf("redis: %w: the query cannot be parsed; known parameters are %s", driver.ErrInvalid, known())
-	}
-	for name, values := range query {
-		set := parameters[name]
-		if set == nil {
-			return fmt.Errorf("redis: %w: unknown parameter %q; known are %s", driver.ErrInvalid, name, known())
-		}
-		if err := set(p, values[len(values)-1]); err != nil {
-			return fmt.Errorf("redis: parameter %s: %w: %w", name, driver.ErrInvalid, err)
-		}
-	}
-	return nil
 }
 
 func (p *parsed) unix(u *url.URL) error {
@@ -204,50 +161,26 @@ func (p *parsed) cluster(u *url.URL) (err error) {
 	return nil
 }
 
-// addresses are the URL's hosts with their ports.
-func addresses(u *url.URL, port string) (addrs []string, err error) {
-	for part := range strings.SplitSeq(u.Host, ",") {
-		one := url.URL{Host: part}
-		host, p := one.Hostname(), one.Port()
-		if host == "" || strings.Contains(host, ":") != strings.HasPrefix(part, "[") {
-			return nil, fmt.Errorf("redis: %w: the URL names no host where one is needed", driver.ErrInvalid)
-		}
-		if p == "" {
-			p = port
-		}
-		addrs = append(addrs, net.JoinHostPort(host, p))
+func addresses(u *url.URL, port string) ([]string, error) {
+	addrs, err := driverurl.Addresses(u, port)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
 	}
 	return addrs, nil
 }
 
-func (f tlsFiles) apply(o *Options, secure bool, host string) error {
+func (p *parsed) secure(secure bool, host string) error {
 	if !secure {
-		if f != (tlsFiles{}) {
+		if p.tls != (driverurl.TLSFiles{}) {
 			return fmt.Errorf("redis: %w: ca_file, cert_file and key_file need rediss://, rediss+sentinel:// or rediss+cluster://", driver.ErrInvalid)
 		}
 		return nil
 	}
-	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if f.ca != "" {
-		raw, err := os.ReadFile(f.ca)
-		if err != nil {
-			return fmt.Errorf("redis: ca_file: %w: %w", driver.ErrInvalid, err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(raw) {
-			return fmt.Errorf("redis: ca_file %s: %w: no certificate in it", f.ca, driver.ErrInvalid)
-		}
+	config, err := p.tls.Config()
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
 	}
-	if (f.cert == "") != (f.key == "") {
-		return fmt.Errorf("redis: %w: cert_file and key_file belong together", driver.ErrInvalid)
-	}
-	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-		if err != nil {
-			return fmt.Errorf("redis: cert_file and key_file: %w: %w", driver.ErrInvalid, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	o.Client.TLSConfig = config
+	config.ServerName = host
+	p.o.Client.TLSConfig = config
 	return nil
 }

@@ -36,6 +36,16 @@ func build() app.Build {
 	return b
 }
 
+// collectLate lets the heap of a daemon grow to five times of what is in use before
+// garbage is collected, unless GOGC says otherwise. Little is in use, much of it for
+// the length of a call: an operation then costs about a tenth less of the daemon's
+// time (internal/bench, with GOGC=100 and without), for some 20 MB.
+func collectLate() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+}
+
 func newServe() *cobra.Command {
 	from := &settings{}
 	c := &cobra.Command{
@@ -73,6 +83,7 @@ func newServe() *cobra.Command {
 		o.Hangups, stop = hangups()
 		defer stop()
 		o.Listening = func() { o.Logger.Info("listening", driver.LogAddress, o.Config.Socket) }
+		collectLate()
 		return app.Run(c.Context(), o)
 	}
 	return c
@@ -130,6 +141,7 @@ func newDev() *cobra.Command {
 			_, _ = fmt.Fprint(c.ErrOrStderr(), "Locks are in memory and end with this process. Paste this to acquire one:\n\n")
 			_, _ = fmt.Fprintf(c.OutOrStdout(), "curl -sS --unix-socket '%s' http://localhost/locks/demo:acquire -d '{\"ttl\":\"60s\"}'\n", o.Config.Socket)
 		}
+		collectLate()
 		return app.Run(c.Context(), o)
 	}
 	return c

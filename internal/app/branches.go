@@ -57,7 +57,7 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 	}
 	told := observer{d.metrics.Backend(name), d.events}
 	b := &branch{only: d.config == nil && len(c.Backends) == 1, stopped: make(chan struct{})}
-	b.refuse(nil)
+	b.refuse(false, nil)
 	b.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(calls, from, to string) {
 		d.o.Logger.Warn("the circuit breaker changed", driver.LogBackend, name, driver.LogCalls, calls, driver.LogState, to, driver.LogWas, from)
 	}})
@@ -109,12 +109,10 @@ func (d *daemon) probe(ctx context.Context, b *branch) {
 		if ctx.Err() != nil {
 			return
 		}
-		b.refuse(nil)
-		if errors.Is(err, driver.ErrInvalid) {
-			b.refuse(err)
-			if b.only {
-				d.refused(fmt.Errorf("backend %q: %w", b.Name(), err))
-			}
+		refused := errors.Is(err, driver.ErrInvalid)
+		b.refuse(refused, err)
+		if refused && b.only {
+			d.refused(fmt.Errorf("backend %q: %w", b.Name(), err))
 		}
 		if was := b.ready.Swap(err == nil); was != (err == nil) || first && err != nil {
 			d.tellReady(b, err)
@@ -130,10 +128,10 @@ func (d *daemon) probe(ctx context.Context, b *branch) {
 	}
 }
 
-// refuse notes why the store cannot be served.
-func (b *branch) refuse(err error) {
+// refuse notes whether the store cannot be served, and why.
+func (b *branch) refuse(refused bool, err error) {
 	text := ""
-	if err != nil {
+	if refused {
 		text = err.Error()
 	}
 	b.refusal.Store(&text)

@@ -4,9 +4,9 @@
 // It guarantees that the figures which it divides come from one run: in each
 // round the same client drives, one after the other, an echo server that
 // answers the same messages from memory, the sidecar on a store, and the store
-// alone through the driver. What it prints are the ratios of a round, and
-// their median. It does not guarantee absolute figures: they belong to the
-// machine.
+// alone through the driver. What it prints are the ratios of a round and their
+// median, and, on Linux, the CPU time that an operation took in each process. It
+// does not guarantee absolute figures: they belong to the machine.
 //
 // Usage: go run ./internal/bench [-backend URL] [-rounds N] [-seconds S]
 package main

@@ -17,8 +17,23 @@ import (
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
+// measured names the measurements of a round, in their order.
+type measured int
+
+const (
+	echoUnary measured = iota
+	lockUnary
+	echoStream
+	lockStream
+	storeAlone
+	measurements
+)
+
 // round is what one pass over the yardstick, the sidecar and the store gave.
-type round struct{ echoUnary, lockUnary, echoStream, lockStream, direct rate }
+type round struct {
+	rates [measurements]rate
+	costs [measurements]cost
+}
 
 func run(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "lsbench")
@@ -26,13 +41,14 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	parts := processes{client: os.Getpid()}
 	if o.backend == "" {
 		r, err := testenv.StartRedis(ctx, testenv.RedisOptions{})
 		if err != nil {
 			return err
 		}
 		defer func() { _ = r.Stop() }()
-		o.backend = r.URL()
+		o.backend, parts.store = r.URL(), r.Pid()
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -42,20 +58,21 @@ func run(ctx context.Context, o options) error {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", daemon, "./cmd/locksidecar").CombinedOutput(); err != nil {
 		return fmt.Errorf("building the sidecar: %w\n%s", err, out)
 	}
-	echoClient, stopEcho, err := start(ctx, filepath.Join(dir, "echo.sock"), func(path string) *exec.Cmd {
+	echoClient, echoPid, stopEcho, err := start(ctx, filepath.Join(dir, "echo.sock"), func(path string) *exec.Cmd {
 		return exec.CommandContext(ctx, self, "echo", path)
 	})
 	if err != nil {
 		return err
 	}
 	defer stopEcho()
-	lockClient, stopLock, err := start(ctx, filepath.Join(dir, "api.sock"), func(path string) *exec.Cmd {
+	lockClient, lockPid, stopLock, err := start(ctx, filepath.Join(dir, "api.sock"), func(path string) *exec.Cmd {
 		return exec.CommandContext(ctx, daemon, "serve", "--backend", o.backend, "--socket", path, "--limit-leases", strconv.Itoa(o.held+1000))
 	})
 	if err != nil {
 		return err
 	}
 	defer stopLock()
+	parts.echo, parts.sidecar = echoPid, lockPid
 	store, err := openDirect(ctx, o.backend)
 	if err != nil {
 		return err
@@ -65,7 +82,7 @@ func run(ctx context.Context, o options) error {
 	fmt.Printf("%d in flight, %d rounds of %v each; operations a second, an acquire and a release are one each\n\n", o.inFlight, o.rounds, o.duration)
 	var rounds []round
 	for i := range o.rounds + 1 {
-		r, err := measure(ctx, o, echoClient, lockClient, store)
+		r, err := measure(ctx, o, parts, echoClient, lockClient, store)
 		if err != nil {
 			return err
 		}
@@ -87,18 +104,15 @@ func run(ctx context.Context, o options) error {
 	return errors.Join(failures...)
 }
 
-func measure(ctx context.Context, o options, echo, lock lockpb.LockServiceClient, store direct) (r round, err error) {
-	for _, step := range []struct {
-		into *rate
-		run  func() (rate, error)
-	}{
-		{&r.echoUnary, func() (rate, error) { return unary(ctx, echo, o) }},
-		{&r.lockUnary, func() (rate, error) { return unary(ctx, lock, o) }},
-		{&r.echoStream, func() (rate, error) { return stream(ctx, echo, o) }},
-		{&r.lockStream, func() (rate, error) { return stream(ctx, lock, o) }},
-		{&r.direct, func() (rate, error) { return store.drive(ctx, o) }},
+func measure(ctx context.Context, o options, parts processes, echo, lock lockpb.LockServiceClient, store direct) (r round, err error) {
+	for i, run := range [measurements]func() (rate, error){
+		echoUnary:  func() (rate, error) { return unary(ctx, echo, o) },
+		lockUnary:  func() (rate, error) { return unary(ctx, lock, o) },
+		echoStream: func() (rate, error) { return stream(ctx, echo, o) },
+		lockStream: func() (rate, error) { return stream(ctx, lock, o) },
+		storeAlone: func() (rate, error) { return store.drive(ctx, o) },
 	} {
-		if *step.into, err = step.run(); err != nil {
+		if r.rates[i], r.costs[i], err = parts.costOf(run, o.duration); err != nil {
 			return r, err
 		}
 	}
@@ -149,23 +163,23 @@ func drained(ctx context.Context, c lockpb.LockServiceClient, n int) error {
 }
 
 // start runs a server as a child and waits until its socket answers.
-func start(ctx context.Context, path string, command func(path string) *exec.Cmd) (lockpb.LockServiceClient, func(), error) {
+func start(ctx context.Context, path string, command func(path string) *exec.Cmd) (c lockpb.LockServiceClient, pid int, stop func(), err error) {
 	cmd := command(path)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})
 	if err := cmd.Start(); err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	conn, err := dial(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
-	stop := func() {
+	stop = func() {
 		_ = conn.Close()
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	}
-	c := lockpb.NewLockServiceClient(conn)
+	c = lockpb.NewLockServiceClient(conn)
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		l, err := c.Acquire(ctx, &lockpb.AcquireRequest{LockId: "bench/ready", RequestId: requestID(0, 0)})
@@ -175,11 +189,11 @@ func start(ctx context.Context, path string, command func(path string) *exec.Cmd
 			})
 		}
 		if err == nil {
-			return c, stop, nil
+			return c, cmd.Process.Pid, stop, nil
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			stop()
-			return nil, nil, fmt.Errorf("%s does not answer: %w", path, err)
+			return nil, 0, nil, fmt.Errorf("%s does not answer: %w", path, err)
 		}
 		wait(ctx, 50*time.Millisecond)
 	}
@@ -190,13 +204,15 @@ func report(rounds []round, o options) (failures []error) {
 	_, _ = fmt.Fprintln(w, "round\tunary echo\tunary lock\tratio\tstream echo\tstream lock\tratio\tstore alone\tstream / store\t")
 	var unaries, streams, stores []float64
 	for i, r := range rounds {
-		u, s, d := float64(r.lockUnary/r.echoUnary), float64(r.lockStream/r.echoStream), float64(r.lockStream/r.direct)
+		u, s := float64(r.rates[lockUnary]/r.rates[echoUnary]), float64(r.rates[lockStream]/r.rates[echoStream])
+		d := float64(r.rates[lockStream] / r.rates[storeAlone])
 		unaries, streams, stores = append(unaries, u), append(streams, s), append(stores, d)
 		_, _ = fmt.Fprintf(w, "%d\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f\t%.2f\t%.0f\t%.2f\t\n",
-			i+1, r.echoUnary, r.lockUnary, u, r.echoStream, r.lockStream, s, r.direct, d)
+			i+1, r.rates[echoUnary], r.rates[lockUnary], u, r.rates[echoStream], r.rates[lockStream], s, r.rates[storeAlone], d)
 	}
 	_, _ = fmt.Fprintf(w, "median\t\t\t%.2f\t\t\t%.2f\t\t%.2f\t\n", median(unaries), median(streams), median(stores))
 	_ = w.Flush()
+	reportCosts(rounds)
 	if u := median(unaries); u < o.minUnary {
 		failures = append(failures, fmt.Errorf("unary: %.2f of the echo < %.2f", u, o.minUnary))
 	}

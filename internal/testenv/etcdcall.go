@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -65,7 +66,10 @@ func (p *EtcdProxy) serve(_ any, client grpc.ServerStream) (err error) {
 	case err = <-replies:
 	}
 	if errors.Is(err, errLost) {
-		<-client.Context().Done() // until the client gives up
+		// Until the client gives up: its deadline may end here a moment earlier than
+		// there, and what it is told is then the same.
+		<-client.Context().Done()
+		return status.FromContextError(client.Context().Err()).Err()
 	}
 	return err
 }

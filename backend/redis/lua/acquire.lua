@@ -1,18 +1,18 @@
 -- One attempt at a lock.
--- ARGV  3 request id, 4 its hash, 5 owner, 6 key, 7 ttl µs, 8 shared, 9 reentrant,
---       10 enqueue, 11 order offset of the priority, 12 priority, 13 place ttl µs,
---       14 token floor, 15 metadata, 16 inbox, 17 poll µs, 18 the hash of
---       request id and key, 19 gate.lua's
-local request, owner, key, ttl = ARGV[3], ARGV[5], ARGV[6], tonumber(ARGV[7])
-local shared, enqueue = ARGV[8] == '1', ARGV[10] == '1'
+-- ARGV  4 poll µs, 5 places for a priority, 6 request id, 7 its hash, 8 owner, 9 key,
+--       10 ttl µs, 11 four digits: shared, reentrant, enqueue, priority, 12 place
+--       ttl µs, 13 token floor, 14 metadata, 15 the hash of request id and key
+local request, owner, key, ttl = ARGV[6], ARGV[8], ARGV[9], tonumber(ARGV[10])
+local mode, reenters, waits, priority = string.match(ARGV[11], '(.)(.)(.)(.)')
+local shared, enqueue = mode == '1', waits == '1'
 
 local h = with_hold(holders, request)
 if h then
   if h.revoked then save() return {'lost', 'forced'} end
   if sealed then save() return {'sealed', stamp, now} end
   if h.key ~= key then
-    if h.inbox ~= ARGV[16] then tell(h) end
-    h.key, h.inbox, h.attach, dirty = key, ARGV[16], h.attach + 1, true
+    if h.inbox ~= ARGV[3] then tell(h) end
+    h.key, h.inbox, h.attach, dirty = key, ARGV[3], h.attach + 1, true
   end
   evict()
   save()
@@ -23,7 +23,7 @@ if with_hold(expired, request) then
   save()
   return {'lost', 'expired'}
 end
-local over = ended(ARGV[4], ARGV[18])
+local over = ended(ARGV[7], ARGV[15])
 if over then
   save()
   return {'lost', cause_of(string.sub(over, 57, 57))}
@@ -33,7 +33,7 @@ for _, other in ipairs(holders) do
   if other.owner == owner then
     -- A place that the request took before would only keep others waiting.
     if qlen > 0 and redis.call('ZSCORE', KEYS[2], request) then drop_places({request}) end
-    if ARGV[9] ~= '1' or other.key ~= key or other.shared ~= shared or other.revoked then
+    if reenters ~= '1' or other.key ~= key or other.shared ~= shared or other.revoked then
       save()
       return {'held', other.shared ~= shared and 'mode' or 'self', qlen, write_holder(other), now}
     end
@@ -51,8 +51,8 @@ local placed = qlen > 0 and redis.call('ZSCORE', KEYS[2], request)
 
 local function place()
   local ticket = redis.call('HINCRBY', KEYS[1], 's', 1)
-  redis.call('ZADD', KEYS[2], (ticket - ARGV[11]) * 16 + ARGV[12], request)
-  redis.call('HSET', KEYS[3], request, int(ticket) .. '\31' .. ARGV[12] .. '\31' .. ARGV[8] .. '\31' .. ARGV[16] .. '\31' .. string.sub(key, 1, 24) .. '\31' .. owner)
+  redis.call('ZADD', KEYS[2], (ticket - priority * ARGV[5]) * 16 + priority, request)
+  redis.call('HSET', KEYS[3], request, int(ticket) .. '\31' .. priority .. '\31' .. mode .. '\31' .. ARGV[3] .. '\31' .. string.sub(key, 1, 24) .. '\31' .. owner)
   qlen, placed, dirty = qlen + 1, true, true
 end
 
@@ -85,11 +85,11 @@ if free and admits(shared) and not sealed then
     redis.call('ZREM', KEYS[4], request)
     qlen = qlen - 1
   end
-  last = math.max(last + 1, tonumber(ARGV[14]))
+  last = math.max(last + 1, tonumber(ARGV[13]))
   -- A clock of 2^52 µs or more is not believed.
   if now < 4503599627370496 and now > last then last = now end
   h = {token = last, key = key, attach = 1, expires = now + ttl, ttl = ttl, shared = shared, revoked = false,
-    inbox = ARGV[16], owner = owner, meta = ARGV[15], holds = '\29' .. request .. '\29'}
+    inbox = ARGV[3], owner = owner, meta = ARGV[14], holds = '\29' .. request .. '\29'}
   holders[#holders + 1] = h
   dirty = true
   evict()
@@ -105,20 +105,20 @@ if not enqueue then
 end
 
 if not placed then place() end
-redis.call('ZADD', KEYS[4], now + ARGV[13], request)
+redis.call('ZADD', KEYS[4], now + ARGV[12], request)
 redis.call('HSET', KEYS[3], request, (string.gsub(redis.call('HGET', KEYS[3], request),
-  '^(%d+\31%d+\31%d\31)[^\31]*\31[^\31]*', function(head) return head .. ARGV[16] .. '\31' .. string.sub(key, 1, 24) end)))
+  '^(%d+\31%d+\31%d\31)[^\31]*\31[^\31]*', function(head) return head .. ARGV[3] .. '\31' .. string.sub(key, 1, 24) end)))
 for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], 3600000) end
 evict()
 save()
 local rank = redis.call('ZRANK', KEYS[2], request)
-local retry = math.min(ARGV[17], ARGV[13] / 2)
+local retry = math.min(ARGV[4], ARGV[12] / 2)
 for _, other in ipairs(holders) do
   retry = math.min(retry, other.expires - now + 1000)
 end
 if rank > 0 then
   local death = tonumber(redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2])
-  retry = math.min(retry, math.max(death - now + 1000, tonumber(ARGV[17]) / 4))
+  retry = math.min(retry, math.max(death - now + 1000, tonumber(ARGV[4]) / 4))
 end
 if opens and sealed then retry = math.min(retry, opens - now + 1000) end
 -- A waiter keeps its place while nothing is granted.

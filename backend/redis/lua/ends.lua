@@ -1,8 +1,11 @@
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+
 -- trim_ends forgets all but the 16 latest ends, once there are more than 48. They
 -- stand in the record beside fields of one letter.
-local function trim_ends()
-  if redis.call('HLEN', KEYS[1]) <= 54 then return end
-  local all = redis.call('HGETALL', KEYS[1])
+local function trim_ends(record)
+  if redis.call('HLEN', record) <= 54 then return end
+  local all = redis.call('HGETALL', record)
   local order = {}
   for i = 1, #all, 2 do
     if #all[i] == 32 then order[#order + 1] = i end
@@ -12,14 +15,8 @@ local function trim_ends()
   for from = 17, #order, 1000 do
     local gone = {}
     for i = from, math.min(from + 999, #order) do gone[#gone + 1] = all[order[i]] end
-    redis.call('HDEL', KEYS[1], unpack(gone))
+    redis.call('HDEL', record, unpack(gone))
   end
-end
-
--- ended returns the end of the request or of this attempt at it, or false.
-local function ended(request, attempt)
-  local e = redis.call('HMGET', KEYS[1], request, attempt)
-  return e[1] or e[2]
 end
 
 -- keep_for says until when, in ms, a record that must stand until a moment (µs)
@@ -35,4 +32,4 @@ end
 -- sweep forgets, in the shard's index, locks that nobody has looked at since
 -- their leases and places ran out: nothing of them can stand two hours later.
 -- With them go ends that nobody has come for.
-local function sweep(now) redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - 7200000000) end
+local function sweep(index) redis.call('ZREMRANGEBYSCORE', index, '-inf', now - 7200000000) end

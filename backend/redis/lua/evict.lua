@@ -1,6 +1,6 @@
 -- Ends or revokes the lease that has the token.
--- ARGV  3 token, 4 cause: e (only if expired), f, d, or r to revoke
-local token, cause = tonumber(ARGV[3]), ARGV[4]
+-- ARGV  4 token, 5 cause: e (only if expired), f, d, or r to revoke
+local token, cause = tonumber(ARGV[4]), ARGV[5]
 local h = with_token(expired, token)
 if h then
   if cause == 'e' then

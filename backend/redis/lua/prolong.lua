@@ -1,6 +1,6 @@
 -- Renews a lease, or adopts it where adopts says so.
--- ARGV  3 key, 4 token, 5 attach number or 0, 6 ttl µs, 7 inbox
-local h, answer = find(ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]))
+-- ARGV  4 key, 5 token, 6 attach number or 0, 7 ttl µs
+local h, answer = find(ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]))
 if h and h.revoked then h, answer = nil, {'lost', 'forced'} end
 if not h then
   save()
@@ -9,9 +9,9 @@ end
 if adopts then
   if sealed then save() return {'sealed', stamp, now} end
   tell(h)
-  h.attach, h.inbox = h.attach + 1, ARGV[7]
+  h.attach, h.inbox = h.attach + 1, ARGV[3]
 end
-h.ttl = tonumber(ARGV[6])
+h.ttl = tonumber(ARGV[7])
 h.expires = math.max(h.expires, now + h.ttl)
 dirty = true
 save()

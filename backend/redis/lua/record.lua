@@ -17,15 +17,14 @@
 --       5 the shard's index (zset) lock id -> when to look at it, µs; and the
 --                                  ended leases that nobody has told yet ->
 --                                  when to report them again
--- ARGV  1 the lock id, 2 µs for which the record of a free lock is kept
+-- ARGV  1 the lock id, 2 µs for which the record of a free lock is kept, 3 the
+--       inbox of the caller's hints
 --
 -- Numbers are exact: µs since 1970 stay below 2^53. Inside text they are written
 -- by int(), because Lua's tostring of a large number loses digits; as arguments
 -- and in replies the server itself writes them exactly. Separators are control
 -- characters, which no id may contain.
 local id, retention = ARGV[1], tonumber(ARGV[2])
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
 
 local function int(n) return string.format('%.0f', n) end
 
@@ -42,7 +41,7 @@ local expired = {}
 local function remember(request, token, key, cause)
   redis.call('HSET', KEYS[1], request, string.format('%016.0f%016.0f%s%s', now, token, string.sub(key, 1, 24), cause))
   dirty = true
-  trim_ends()
+  trim_ends(KEYS[1])
 end
 
 -- untold keeps an end until somebody has told it. The member starts with a
@@ -187,7 +186,7 @@ local function save()
     end
     if #blobs > 0 or qlen > 0 then
       redis.call('ZADD', KEYS[5], look, id)
-      if now % 16 == 0 then sweep(now) end
+      if now % 16 == 0 then sweep(KEYS[5]) end
     else
       redis.call('ZREM', KEYS[5], id)
     end
@@ -246,6 +245,12 @@ local function drop_hold(h, request, as)
   dirty = true
   h.holds = string.sub(h.holds, 1, from) .. string.sub(h.holds, to + 1)
   if h.holds == '\29' then remove(h) end
+end
+
+-- ended returns the end of the request or of this attempt at it, or false.
+local function ended(request, attempt)
+  local e = redis.call('HMGET', KEYS[1], request, attempt)
+  return e[1] or e[2]
 end
 
 local function count_holds(h)
