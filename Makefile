@@ -8,6 +8,7 @@ TOOLS := build/tools
 PYTHON := examples/python/.venv
 NODE := examples/node
 FUZZTIME := 10s
+ROWS := TestMatrix|TheDocumentedUser|WhileSlotsMove
 PROTO := socket/lockpb/locksidecar/v1/lock.proto
 
 help: ## list the targets
@@ -25,21 +26,30 @@ test: setup ## install what is missing and run every test, with the race detecto
 
 race: test ## the same: the tests always run with the race detector
 
-conformance: setup conformance-embedded conformance-redis conformance-etcd conformance-dynamodb ## certify the drivers, directly and through a socket
+# certify runs rows whole, and prints the matrix of their certificates.
+certify = dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	go test -count=1 -timeout 60m -run '$(1)' ./conformance -whole -certificates "$$dir" || failed=1; \
+	go run ./internal/certificates "$$dir"; [ -z "$${failed:-}" ]
 
-conformance-embedded: system ## certify the embedded driver, directly, behind the breaker and through a socket
+conformance: setup ## certify every driver, directly, behind the breaker and through a socket, and print the matrix
+	@$(call certify,$(ROWS))
+
+conformance-embedded: system ## certify the embedded driver, by the command too
 	go run ./cmd/locksidecar conformance --backend embedded:
 	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; go run ./cmd/locksidecar conformance --backend "embedded://$$dir/locks.db"
-	go test -count=1 -run Embedded -v ./conformance
+	@$(call certify,TestMatrix/^embedded)
 
-conformance-redis: system ## certify the Redis driver, on a server of its own, directly and through a socket
-	go test -count=1 -run Redis -v ./conformance
+conformance-redis: system ## certify the Redis driver
+	@$(call certify,TestMatrix/^(redis|valkey)|TestRedis)
 
-conformance-etcd: tools ## certify the etcd driver, on servers of its own, directly, behind the breaker and through a socket
-	go test -count=1 -timeout 30m -run Etcd -v ./conformance -whole
+conformance-etcd: tools ## certify the etcd driver
+	@$(call certify,TestMatrix/^etcd|TestEtcd)
 
-conformance-dynamodb: system emulators ## certify the DynamoDB driver, on an emulator (dynalite), directly, behind the breaker and through a socket
-	go test -count=1 -timeout 20m -run DynamoDB -v ./conformance -whole
+conformance-dynamodb: system emulators ## certify the DynamoDB driver, on an emulator (dynalite)
+	@$(call certify,TestMatrix/^dynamodb)
+
+conformance-repeat: setup ## repeat a slice of each row twenty times and add that to the ledger
+	go test -count=1 -timeout 90m -run '$(ROWS)' ./conformance -repeats 20
 
 conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose licence you accept for yourself: see docs/dynamodb.md
 	internal/tools/emulators dynamodb-local
@@ -110,4 +120,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean

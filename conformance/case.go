@@ -92,7 +92,10 @@ type Harness struct {
 	// Collect, if not nil, lets the retention of every free lock's record pass
 	// and has the store collect them.
 	Collect func(ctx context.Context) error
-	// Server, if not nil, describes the server for the report: its version.
+	// Endpoint says for the report where the store is, without credentials.
+	Endpoint string
+	// Server, if not nil, describes the server for the report: its version. Without
+	// it the report says what the driver describes (driver.Describer).
 	Server func(ctx context.Context) string
 }
 

@@ -3,7 +3,6 @@ package conformance_test
 import (
 	"context"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,20 +13,16 @@ import (
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
-// onTable is a harness on a table of an emulator, each driver decorated.
-func onTable(e *testenv.Dynamo, table string, decorate func(driver.Driver) driver.Driver) conformance.Harness {
+// onTable is a harness on a table of an emulator.
+func onTable(e *testenv.Dynamo, table string) conformance.Harness {
 	var ahead atomic.Int64
 	return conformance.Harness{
 		Open: func(context.Context) (driver.Driver, error) {
-			d, err := dynamodb.New(dynamodb.Options{
+			return dynamodb.New(dynamodb.Options{
 				Table: table, Endpoint: e.Endpoint(), Create: true, MinTTL: 400 * time.Millisecond, Poll: 200 * time.Millisecond,
 				Timeout: 20 * time.Second, // an emulator has one thread, and may share the machine
 				AWS:     aws.Config{Region: testenv.DynamoRegion, Credentials: e.Credentials()}, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 			})
-			if err != nil {
-				return nil, err
-			}
-			return decorate(d), nil
 		},
 		TTL:    time.Second,
 		Slow:   true,
@@ -41,18 +36,3 @@ func onTable(e *testenv.Dynamo, table string, decorate func(driver.Driver) drive
 // few is for an emulator, which does one thing at a time: with more cases beside
 // each other, their leases run out while they wait for it.
 var few = conformance.Options{Parallel: 2}
-
-func TestDynamoDB(t *testing.T) {
-	certifiedBy(t, "dynamodb", onTable(testenv.StartDynamoT(t), "locks", bare), few)
-}
-
-func TestDynamoDBBehindBreaker(t *testing.T) {
-	certifiedInPartBy(t, "dynamodb-breaker", onTable(testenv.StartDynamoT(t), "locks", behindBreaker), few)
-}
-
-func TestEndpointOnDynamoDB(t *testing.T) {
-	d := testenv.Daemon(t, "serve", "--backend", testenv.StartDynamoT(t).URL("locks", "timeout=20s", "poll=8s"))
-	h := through(t, d)
-	h.Slow = true
-	certifiedInPartBy(t, "endpoint", h, few)
-}

@@ -16,8 +16,8 @@ import (
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
-// onEtcd is a harness on an etcd, each driver decorated.
-func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options, decorate func(driver.Driver) driver.Driver) conformance.Harness {
+// onEtcd is a harness on an etcd.
+func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options) conformance.Harness {
 	t.Helper()
 	var ahead atomic.Int64
 	// A call may take long on a machine with much to do; that is no fault.
@@ -25,13 +25,7 @@ func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options, decorate func(driver.
 	o.Wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	c := e.Client(t)
 	return conformance.Harness{
-		Open: func(context.Context) (driver.Driver, error) {
-			d, err := etcd.New(o)
-			if err != nil {
-				return nil, err
-			}
-			return decorate(d), nil
-		},
+		Open: func(context.Context) (driver.Driver, error) { return etcd.New(o) },
 		Wipe: func(ctx context.Context) error {
 			// All but the stamp, as by hand: without it nothing would be granted for
 			// as long as a lease of before may stand.
@@ -56,29 +50,6 @@ func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options, decorate func(driver.
 	}
 }
 
-// startEtcd starts an etcd of so many members.
-func startEtcd(t *testing.T, members int) *testenv.Etcd {
-	t.Helper()
-	return testenv.StartEtcd(t, testenv.EtcdOptions{Members: members})
-}
-
-func TestEtcd(t *testing.T) {
-	certified(t, "etcd", onEtcd(t, startEtcd(t, 1), etcd.Options{}, bare))
-}
-
-func TestEtcdThreeMembers(t *testing.T) {
-	certified(t, "etcd-three", onEtcd(t, startEtcd(t, 3), etcd.Options{}, bare))
-}
-
-func TestEtcdBehindBreaker(t *testing.T) {
-	certifiedInPart(t, "etcd-breaker", onEtcd(t, startEtcd(t, 3), etcd.Options{}, behindBreaker))
-}
-
-func TestEndpointOnEtcd(t *testing.T) {
-	d := testenv.Daemon(t, "serve", "--backend", startEtcd(t, 3).URL()+"?timeout=15s")
-	certifiedInPart(t, "endpoint", through(t, d))
-}
-
 // The documented user, by TLS with a client's certificate: its role, which is
 // limited to the prefix, is enough for all that the driver does.
 func TestEtcdTLSAsTheDocumentedUser(t *testing.T) {
@@ -96,5 +67,5 @@ func TestEtcdTLSAsTheDocumentedUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certifiedInPart(t, "etcd-tls-rbac", onEtcd(t, e, etcd.Options{TLS: config}, bare))
+	certified(t, row{name: "etcd-tls-rbac", table: "etcd"}, onEtcd(t, e, etcd.Options{TLS: config}))
 }

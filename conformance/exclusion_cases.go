@@ -68,8 +68,9 @@ func exclusionCases() []Case {
 			}},
 		{Name: "Exclusion/ManyLocksAtOnce", Guarantee: "Many locks used by many workers at once keep exact totals each.", Busy: true,
 			Run: func(t *T) {
-				const workers, locks, rounds = 8, 2, 100 // fewer rounds on a slow machine
-				end := t.now().Add(watchdog / 3)
+				const workers, locks = 8, 2
+				rounds := t.times(100) // fewer on a slow machine
+				end := t.now().Add(t.o.bound() / 3)
 				totals, want := make([]int, locks), make([]atomic.Int64, locks)
 				var wg sync.WaitGroup
 				for w := range workers {

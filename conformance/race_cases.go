@@ -8,19 +8,16 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// raceBudget ends the ten thousand rounds before the watchdog would.
-const raceBudget = watchdog * 3 / 4
-
 func raceCases() []Case {
 	return []Case{
 		{Name: "Race/ReleaseAgainstRenewLeavesNothing", Guarantee: "A release and a renewal in flight together leave no lease behind, ten thousand times; a thousand times in a store that the harness calls slow.", Busy: true,
 			Run: func(t *T) {
 				const workers = 16
-				rounds := 10_000
+				rounds := t.times(10_000)
 				if t.h.Slow {
-					rounds = 1_000
+					rounds = t.times(1_000)
 				}
-				end := t.now().Add(raceBudget)
+				end := t.now().Add(t.o.bound() * 3 / 4) // on a slow machine, before the watchdog
 				t.each(workers, func(worker int) {
 					for i := worker; i < rounds && t.now() < end; i += workers {
 						g := t.Must(t.D, t.Request(t.Lock(fmt.Sprint(worker)), "one"))
@@ -39,7 +36,7 @@ func raceCases() []Case {
 			}},
 		{Name: "Race/ThousandCyclesLeaveNothing", Guarantee: "A thousand acquires and releases leave no lease, waiter or listed lock behind.", Busy: true,
 			Run: func(t *T) {
-				for i := range 1000 {
+				for i := range t.times(1000) {
 					t.Release(t.D, t.Must(t.D, t.Request(t.Lock(fmt.Sprint("cycle/", i%10)), "one")))
 				}
 				page, err := t.D.List(t.ctx, &driver.ListRequest{Prefix: t.Lock("cycle/"), PageSize: 100})

@@ -63,17 +63,6 @@ func onServer(o redis.Options, r *testenv.Redis) conformance.Harness {
 	return h
 }
 
-func TestRedis(t *testing.T) {
-	testenv.EachEdition(t, func(t *testing.T, e testenv.Edition) {
-		t.Parallel()
-		name := "redis"
-		if e.Optional() {
-			name = e.String()
-		}
-		certified(t, name, onServer(redis.Options{}, testenv.StartRedisWith(t, testenv.RedisOptions{Edition: e})))
-	})
-}
-
 // document is a file of docs/redis.
 func document(t *testing.T, name string) string {
 	t.Helper()
@@ -105,7 +94,7 @@ func TestRedisTLSAsTheDocumentedUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Client.Username, o.Client.Password = "locksidecar", "change-me"
-	certified(t, "redis-tls-acl", onServer(o, server))
+	certified(t, row{name: "redis-tls-acl", table: "redis-tls-acl", whole: true}, onServer(o, server))
 	rare(t, o, server)
 
 	if denied := server.Must(t, "ACL", "LOG").([]any); len(denied) > 0 {
@@ -151,20 +140,6 @@ func rare(t *testing.T, o redis.Options, server *testenv.Redis) {
 	}
 }
 
-func TestRedisSentinel(t *testing.T) {
-	t.Parallel()
-	env := testenv.StartSentinel(t, testenv.RedisOptions{})
-	o := redis.Options{Sentinel: &redis.Sentinel{Addrs: env.Addrs(), Primary: testenv.SentinelName}}
-	primary := env.Primary(t)
-	certified(t, "redis-sentinel", onServers(o, func() []*testenv.Redis { return []*testenv.Redis{primary} }))
-}
-
-func TestRedisCluster(t *testing.T) {
-	t.Parallel()
-	env := testenv.StartCluster(t, 0, testenv.RedisOptions{})
-	certified(t, "redis-cluster", onServers(redis.Options{Cluster: env.Addrs()}, func() []*testenv.Redis { return env.Nodes }))
-}
-
 // Slots with locks of the suite's own move from one primary to the next all the
 // time.
 func TestRedisClusterWhileSlotsMove(t *testing.T) {
@@ -203,7 +178,7 @@ func TestRedisClusterWhileSlotsMove(t *testing.T) {
 			}
 		}
 	})
-	certified(t, "redis-cluster-moving", h)
+	certified(t, row{name: "redis-cluster-moving", table: "redis-cluster-moving", whole: true}, h)
 	stop()
 	mover.Wait()
 	if moves < 10 {

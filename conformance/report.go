@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -40,6 +41,7 @@ func (r Result) explain() string {
 
 // Report is the certificate of a run.
 type Report struct {
+	Endpoint     string              `json:"endpoint,omitempty"`
 	Server       string              `json:"server,omitempty"`
 	Seed         uint64              `json:"seed"`
 	Started      time.Time           `json:"started"`
@@ -89,11 +91,19 @@ func (r *Report) Table() string {
 		}
 	}
 	c := r.Capabilities
-	fmt.Fprintf(&b, "\n%s %s: ttl %v to %v, lateness %v, poll %v, clock %s, durability %s\n",
-		c.Name, r.Server, c.MinTTL, c.MaxTTL, c.Lateness, c.Poll, c.Clock, c.Durability)
+	fmt.Fprintf(&b, "\n%s %s at %s\nttl %v to %v, lateness %v, poll %v, clock %s, durability %s\n",
+		c.Name, known(r.Server, "of an unknown version"), known(r.Endpoint, "an unnamed place"),
+		c.MinTTL, c.MaxTTL, c.Lateness, c.Poll, c.Clock, c.Durability)
 	fmt.Fprintf(&b, "seed %d, %v: %d passed, %d failed, %d skipped\n",
 		r.Seed, r.Duration.Round(time.Millisecond), r.Count(Passed), r.Count(Failed), r.Count(Skipped))
 	return b.String()
+}
+
+func known(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
 }
 
 // JSON writes the certificate as JSON.
@@ -115,14 +125,22 @@ func (r *Report) JUnit(w io.Writer) error {
 		Failure *message `xml:"failure,omitempty"`
 		Skipped *message `xml:"skipped,omitempty"`
 	}
+	type property struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
 	suite := struct {
-		XMLName  xml.Name   `xml:"testsuite"`
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Skipped  int        `xml:"skipped,attr"`
-		Cases    []testcase `xml:"testcase"`
-	}{Name: "locksidecar conformance " + r.Capabilities.Name, Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(Skipped)}
+		XMLName    xml.Name   `xml:"testsuite"`
+		Name       string     `xml:"name,attr"`
+		Tests      int        `xml:"tests,attr"`
+		Failures   int        `xml:"failures,attr"`
+		Skipped    int        `xml:"skipped,attr"`
+		Time       float64    `xml:"time,attr"`
+		Timestamp  string     `xml:"timestamp,attr"`
+		Properties []property `xml:"properties>property"`
+		Cases      []testcase `xml:"testcase"`
+	}{Name: "locksidecar conformance " + r.Capabilities.Name, Time: r.Duration.Seconds(), Timestamp: r.Started.Format(time.RFC3339),
+		Properties: []property{{"endpoint", r.Endpoint}, {"server", r.Server}, {"seed", strconv.FormatUint(r.Seed, 10)}}, Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(Skipped)}
 	for _, res := range r.Results {
 		c := testcase{Name: res.Name, Time: res.Duration.Seconds()}
 		switch res.Outcome {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,13 +29,24 @@ type Options struct {
 	// Parallel is how many cases run at a time; 0 or less means 8: most of a run is
 	// waiting for leases to expire.
 	Parallel int
+	// Long asks for the heavy variants: ten times the histories and the repetitions.
+	Long bool
 }
 
 const (
 	defaultParallel = 8
-	// watchdog bounds a case.
-	watchdog = 2 * time.Minute
+	// watchdog bounds a case, longWatchdog one in its heavy variant.
+	watchdog     = 2 * time.Minute
+	longWatchdog = 20 * time.Minute
 )
+
+// bound is the watchdog's time.
+func (o Options) bound() time.Duration {
+	if o.Long {
+		return longWatchdog
+	}
+	return watchdog
+}
 
 // ErrNotRun is the error of a run that could not start: it proves nothing.
 var ErrNotRun = errors.New("the suite could not run")
@@ -61,14 +74,37 @@ func Run(ctx context.Context, h Harness, o Options) (*Report, error) {
 	if err := grants(ctx, d); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
-	report := &Report{Seed: o.Seed, Capabilities: d.Capabilities(), Started: time.Now().UTC()}
-	if h.TTL = max(h.TTL, report.Capabilities.MinTTL); h.Server != nil {
-		report.Server = h.Server(ctx)
-	}
+	report := &Report{Endpoint: h.Endpoint, Server: serverOf(ctx, h, d), Seed: o.Seed, Capabilities: d.Capabilities(), Started: time.Now().UTC()}
+	h.TTL = max(h.TTL, report.Capabilities.MinTTL)
 	run := runner{h: h, o: o, caps: report.Capabilities, nonce: strconv.FormatUint(rand.Uint64(), 36)}
 	report.Results = run.all(ctx)
 	report.Duration = time.Since(report.Started)
 	return report, nil
+}
+
+// serverOf is the server's version, as far as harness or driver know it.
+func serverOf(ctx context.Context, h Harness, d driver.Driver) string {
+	if h.Server != nil {
+		return h.Server(ctx)
+	}
+	describer, ok := driver.As[driver.Describer](d)
+	if !ok {
+		return ""
+	}
+	count := make(map[string]int)
+	for _, s := range describer.Describe() {
+		if s.Version != "" {
+			count[s.Version]++
+		}
+	}
+	var versions []string
+	for _, v := range slices.Sorted(maps.Keys(count)) {
+		if count[v] > 1 {
+			v = fmt.Sprintf("%d of %s", count[v], v)
+		}
+		versions = append(versions, v)
+	}
+	return strings.Join(versions, ", ")
 }
 
 // grants says whether the store is in quarantine: a run in it proves nothing.
@@ -141,10 +177,10 @@ func (r *runner) one(ctx context.Context, i int, c Case) Result {
 		res.Outcome = Skipped
 		return res
 	}
-	ctx, cancel := context.WithTimeout(ctx, watchdog)
+	ctx, cancel := context.WithTimeout(ctx, r.o.bound())
 	defer cancel()
 	t := &T{
-		ctx: ctx, h: r.h, caps: r.caps, seed: r.o.Seed, grants: make(map[string]map[int64]string), locks: make(map[string]bool),
+		ctx: ctx, h: r.h, o: r.o, caps: r.caps, seed: r.o.Seed, grants: make(map[string]map[int64]string), locks: make(map[string]bool),
 		prefix: "conformance/" + r.nonce + "-" + strconv.Itoa(i),
 	}
 	start := time.Now()
@@ -163,7 +199,7 @@ func (r *runner) one(ctx context.Context, i int, c Case) Result {
 		for _, stack := range leaked(t.prefix) {
 			t.Errorf("a goroutine is left after Close:\n%s", stack)
 		}
-	case <-time.After(watchdog + 5*time.Second):
+	case <-time.After(r.o.bound() + 5*time.Second):
 		stacks := make([]byte, 1<<20)
 		t.Errorf("the case hangs; goroutines:\n%s", stacks[:runtime.Stack(stacks, true)])
 	}

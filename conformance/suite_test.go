@@ -2,11 +2,8 @@ package conformance_test
 
 import (
 	"context"
-	"flag"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,74 +17,14 @@ import (
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
-var (
-	update = flag.Bool("update", false, "rewrite the committed tables of what ran and what was skipped")
-	whole  = flag.Bool("whole", false, "run every row whole: those that differ from another one by what stands between the driver and its store, too")
-)
-
-// part are the cases of a row which differs from another, whole one only by what
-// stands between the driver and its store.
-var part = regexp.MustCompile(`^(Exclusion/[^HM]|Fencing|Idempotence|Identity|Modes|Reentrancy)`)
-
-// certifiedInPart runs the part, or the whole suite if that is asked for.
-func certifiedInPart(t *testing.T, name string, h conformance.Harness) {
-	t.Helper()
-	certifiedInPartBy(t, name, h, conformance.Options{})
-}
-
-// certifiedInPartBy is certifiedInPart with options of the run.
-func certifiedInPartBy(t *testing.T, name string, h conformance.Harness, o conformance.Options) {
-	t.Helper()
-	if *whole || *update {
-		certifiedBy(t, name, h, o)
-		return
-	}
-	o.Filter = part
-	report := conformance.Test(t, h, o)
-	for line := range strings.Lines(report.Summary()) {
-		if !strings.Contains(tableOf(t, name), line) {
-			t.Errorf("the committed table %s does not say %q", name, line)
-		}
-	}
-}
-
-func tableOf(t *testing.T, name string) string {
-	t.Helper()
-	want, err := os.ReadFile(filepath.Join("testdata", name+".txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(want)
-}
-
-// certified runs the suite and compares what ran with the committed table.
-func certified(t *testing.T, name string, h conformance.Harness) {
-	t.Helper()
-	certifiedBy(t, name, h, conformance.Options{})
-}
-
-// certifiedBy is certified with options of the run.
-func certifiedBy(t *testing.T, name string, h conformance.Harness, o conformance.Options) {
-	t.Helper()
-	report := conformance.Test(t, h, o)
-	file := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.WriteFile(file, []byte(report.Summary()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := report.Summary(); got != tableOf(t, name) {
-		t.Errorf("what ran is not what %s says; if that is meant, run the test with -update\n%s", file, got)
-	}
-}
-
-// memory is a harness on an embedded store, each driver decorated.
+// memory is a harness on a store in memory, each driver decorated.
 func memory(t testing.TB, decorate func(driver.Driver) driver.Driver) conformance.Harness {
 	t.Helper()
 	return stored(t, "", decorate)
 }
 
-// stored is memory with the file that keeps the locks, if one is named.
+// stored is a harness on an embedded store, each driver decorated; a file keeps the
+// locks, if one is named.
 func stored(t testing.TB, path string, decorate func(driver.Driver) driver.Driver) conformance.Harness {
 	t.Helper()
 	const retention = time.Hour
@@ -106,7 +43,8 @@ func stored(t testing.TB, path string, decorate func(driver.Driver) driver.Drive
 	})
 	return conformance.Harness{
 		Open: func(context.Context) (driver.Driver, error) { return decorate(m.Open()), nil },
-		Wipe: func(context.Context) error { return m.Wipe() },
+		Server: func(context.Context) string { return "this build" },
+		Wipe:   func(context.Context) error { return m.Wipe() },
 		Skew: func(d time.Duration) { ahead.Store(int64(d)) },
 		Collect: func(context.Context) error {
 			const passed = int64(retention + time.Second)
@@ -132,38 +70,6 @@ func file(t testing.TB) string {
 func bare(d driver.Driver) driver.Driver { return d }
 
 func behindBreaker(d driver.Driver) driver.Driver { return breaker.New(d, breaker.Options{}) }
-
-func TestEmbedded(t *testing.T) {
-	certified(t, "embedded", memory(t, bare))
-}
-
-func TestEmbeddedBehindBreaker(t *testing.T) {
-	certified(t, "embedded-breaker", memory(t, behindBreaker))
-}
-
-func TestEmbeddedDurable(t *testing.T) {
-	certified(t, "embedded-durable", stored(t, file(t), bare))
-}
-
-func TestEmbeddedDurableBehindBreaker(t *testing.T) {
-	certified(t, "embedded-durable-breaker", stored(t, file(t), behindBreaker))
-}
-
-func TestEndpointOnEmbedded(t *testing.T) {
-	d := testenv.Daemon(t, "serve", "--backend", "embedded:")
-	certified(t, "endpoint", through(t, d))
-}
-
-func TestEndpointOnEmbeddedDurable(t *testing.T) {
-	d := testenv.Daemon(t, "serve", "--backend", "embedded://"+file(t))
-	certified(t, "endpoint", through(t, d))
-}
-
-func TestEndpointOnRedis(t *testing.T) {
-	server := testenv.StartRedisT(t)
-	d := testenv.Daemon(t, "serve", "--backend", server.URL())
-	certified(t, "endpoint", through(t, d))
-}
 
 // through is a harness on a sidecar, once it has met its store.
 func through(t *testing.T, sidecar *testenv.Process) conformance.Harness {

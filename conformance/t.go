@@ -30,11 +30,21 @@ func (t *T) grace() time.Duration {
 	return 2 * time.Second
 }
 
+// times is how often something is done that n times are enough of: ten times as often
+// in the heavy variant.
+func (t *T) times(n int) int {
+	if t.o.Long {
+		return 10 * n
+	}
+	return n
+}
+
 // T is what a case works with: drivers on the store, ids that no other case
 // uses, and a way to fail.
 type T struct {
 	ctx    context.Context
 	h      Harness
+	o      Options
 	caps   driver.Capabilities
 	prefix string
 	seed   uint64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 
@@ -18,6 +19,7 @@ import (
 
 func newConformance() *cobra.Command {
 	var backendURL, endpoint, output, filter string
+	var slow bool
 	var o conformance.Options
 	c := &cobra.Command{
 		Use: "conformance", Short: "Certify a backend, or a running sidecar: exit 0 (all guarantees hold), 1 (some do not) or 2 (could not run)",
@@ -32,6 +34,8 @@ func newConformance() *cobra.Command {
 	f.StringVar(&filter, "run", "", "only cases whose names match this regular expression")
 	f.Uint64Var(&o.Seed, "seed", 0, "decides the randomised histories (default: drawn)")
 	f.IntVar(&o.Parallel, "parallel", 8, "cases at a time")
+	f.BoolVar(&o.Long, "long", false, "the heavy variants: ten times the histories and the repetitions")
+	f.BoolVar(&slow, "slow", false, "for an emulator, a call of which takes milliseconds of a processor: fewer repetitions, more patience")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if (backendURL == "") == (endpoint == "") {
 			return usage("want either --backend URL or --endpoint unix:///path")
@@ -66,6 +70,7 @@ func newConformance() *cobra.Command {
 		if err != nil {
 			return &exitError{exitUsage, err}
 		}
+		h.Slow = slow
 		report, err := conformance.Run(c.Context(), h, o)
 		if err != nil {
 			return &exitError{exitNotRun, err}
@@ -83,15 +88,27 @@ func newConformance() *cobra.Command {
 
 // backendHarness opens drivers of a URL. What lives in memory is one store for
 // all of them only within one driver, so further openers share the first.
-func backendHarness(ctx context.Context, url string) (conformance.Harness, error) {
-	first, err := app.OpenDriver(ctx, url, driver.Env{})
+func backendHarness(ctx context.Context, raw string) (conformance.Harness, error) {
+	first, err := app.OpenDriver(ctx, raw, driver.Env{})
 	if err != nil {
 		return conformance.Harness{}, err
 	}
+	h := conformance.Harness{Endpoint: place(raw)}
 	if o, ok := first.(interface{ Another() driver.Driver }); ok {
-		return conformance.Harness{Open: func(context.Context) (driver.Driver, error) { return o.Another(), nil }}, nil
+		h.Open = func(context.Context) (driver.Driver, error) { return o.Another(), nil }
+		h.Server = func(context.Context) string { return "locksidecar " + build().Version }
+		return h, nil
 	}
-	return conformance.Harness{Open: func(ctx context.Context) (driver.Driver, error) {
-		return app.OpenDriver(ctx, url, driver.Env{})
-	}}, first.Close()
+	h.Open = func(ctx context.Context) (driver.Driver, error) { return app.OpenDriver(ctx, raw, driver.Env{}) }
+	return h, first.Close()
+}
+
+// place is a backend URL without its user, for a certificate that others see.
+func place(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
 }

@@ -30,7 +30,8 @@ import (
 func Harness(endpoint string) conformance.Harness {
 	const hidden = "the API does not show it"
 	return conformance.Harness{
-		Open: func(ctx context.Context) (driver.Driver, error) { return Open(ctx, endpoint) },
+		Endpoint: endpoint,
+		Open:     func(ctx context.Context) (driver.Driver, error) { return Open(ctx, endpoint) },
 		Lacks: map[conformance.Need]string{
 			conformance.NeedAttach: hidden, conformance.NeedKeys: "the sidecar makes the lease ids",
 			conformance.NeedEvict: hidden, conformance.NeedWatch: hidden,
@@ -51,6 +52,7 @@ type Driver struct {
 
 	mu      sync.Mutex
 	closed  bool
+	servers []driver.Server
 	leases  map[driver.Key]string // the sidecar's lease id for the suite's key
 	waiting map[string]*call
 	calls   sync.WaitGroup
@@ -65,7 +67,10 @@ type call struct {
 	err    error
 }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver    = (*Driver)(nil)
+	_ driver.Describer = (*Driver)(nil)
+)
 
 // Open connects to a sidecar and asks for its backend's capabilities.
 func Open(ctx context.Context, endpoint string) (*Driver, error) {
@@ -321,10 +326,29 @@ func (d *Driver) Watch(context.Context, func(driver.Hint)) error { return driver
 // Ping asks for the status.
 func (d *Driver) Ping(ctx context.Context) error {
 	s, err := d.admin.GetStatus(ctx, &lockpb.GetStatusRequest{})
-	if err == nil && !s.GetBackends()[0].GetServing() {
-		return fmt.Errorf("%w: %s", driver.ErrUnavailable, s.GetBackends()[0].GetReason())
+	if err != nil {
+		return d.sentinel(err)
 	}
-	return d.sentinel(err)
+	b := s.GetBackends()[0]
+	servers := []driver.Server{{Role: "sidecar", Version: "locksidecar " + s.GetBuild().GetVersion()}}
+	for _, one := range b.GetServers() {
+		servers = append(servers, driver.Server{Role: one.GetRole(), Version: one.GetVersion()})
+	}
+	d.mu.Lock()
+	d.servers = servers
+	d.mu.Unlock()
+	if !b.GetServing() {
+		return fmt.Errorf("%w: %s", driver.ErrUnavailable, b.GetReason())
+	}
+	return nil
+}
+
+// Describe tells what the sidecar said of itself and of its store's servers when it
+// was last pinged.
+func (d *Driver) Describe() []driver.Server {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.servers
 }
 
 // Capabilities are those that the sidecar tells.
