@@ -15,14 +15,10 @@ import (
 // ahead of every clock too.
 func TestSwitchingStoresKeepsTokensRising(t *testing.T) {
 	const locks = 20
-	urls := map[string]string{
-		"redis": testenv.StartRedisT(t).URL(), "etcd": testenv.StartEtcd(t, testenv.EtcdOptions{}).URL(),
-		"embedded": "embedded://" + filepath.Join(t.TempDir(), "locks.db"),
-	}
-	text := func(to string) string {
-		return fmt.Sprintf("backends:\n  redis: {url: '%s'}\n  etcd: {url: '%s'}\n  embedded: {url: '%s'}\nroutes:\n- {match: '**', backend: %s}\n",
-			urls["redis"], urls["etcd"], urls["embedded"], to)
-	}
+	backends := fmt.Sprintf("backends:\n  redis: {url: '%s'}\n  etcd: {url: '%s'}\n  dynamodb: {url: '%s'}\n  embedded: {url: '%s'}\n",
+		testenv.StartRedisT(t).URL(), testenv.StartEtcd(t, testenv.EtcdOptions{}).URL(), testenv.StartDynamoT(t).URL("locks", "timeout=20s"),
+		"embedded://"+filepath.Join(t.TempDir(), "locks.db"))
+	text := func(to string) string { return backends + "routes:\n- {match: '**', backend: " + to + "}\n" }
 	c := configure(t, text("redis"))
 	tokens := make(map[string]int64)
 	acquire := func(id string, floor int64) *lockpb.Lease {
@@ -42,7 +38,7 @@ func TestSwitchingStoresKeepsTokensRising(t *testing.T) {
 		c.release(t, acquire(fmt.Sprint("lock-", i), ahead*int64(i%2)))
 	}
 	was := "redis"
-	for _, to := range []string{"etcd", "embedded", "redis", "etcd"} {
+	for _, to := range []string{"etcd", "dynamodb", "embedded", "redis", "dynamodb", "etcd"} {
 		held := make([]*lockpb.Lease, locks)
 		for i := range held[:locks/2] {
 			held[i] = acquire(fmt.Sprint("lock-", i), 0)
