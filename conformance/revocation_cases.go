@@ -71,6 +71,13 @@ func revocationCases() []Case {
 				_, _ = t.Renew(t.D, g)
 				t.leave(t.Request(t.Lock("a"), "nobody"))
 				var reported atomic.Int32
+				count := func(res *driver.AcquireResult) {
+					for _, e := range res.Evicted {
+						if e.Token == g.Token {
+							reported.Add(1)
+						}
+					}
+				}
 				var wg sync.WaitGroup
 				for i, d := range []driver.Driver{t.D, t.Open(), t.Open()} {
 					wg.Go(func() {
@@ -85,14 +92,15 @@ func revocationCases() []Case {
 							t.Errorf("acquire: %v", err)
 							return
 						}
-						for _, e := range res.Evicted {
-							if e.Token == g.Token {
-								reported.Add(1)
-							}
-						}
+						count(res)
 					})
 				}
 				wg.Wait()
+				res, err := t.attempt(t.D, t.Request(t.Lock("a"), "after", enqueue))
+				if err != nil {
+					t.Fatalf("acquire: %v", err)
+				}
+				count(res)
 				if reported.Load() != 1 {
 					t.Errorf("the expiry was reported %d times", reported.Load())
 				}

@@ -112,7 +112,7 @@ func TestMatrixOfTheDocumentsIsTheTables(t *testing.T) {
 			l = &line{}
 			lines[name] = l
 		}
-		ran, ok := all[name]
+		ran, ok := all[strings.TrimSuffix(name, "-three")]
 		if way == 2 {
 			ran = all["endpoint"]
 		} else if l.server = f[2]; !ok {
