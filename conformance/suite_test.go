@@ -42,10 +42,10 @@ func stored(t testing.TB, path string, decorate func(driver.Driver) driver.Drive
 		}
 	})
 	return conformance.Harness{
-		Open: func(context.Context) (driver.Driver, error) { return decorate(m.Open()), nil },
+		Open:   func(context.Context) (driver.Driver, error) { return decorate(m.Open()), nil },
 		Server: func(context.Context) string { return "this build" },
 		Wipe:   func(context.Context) error { return m.Wipe() },
-		Skew: func(d time.Duration) { ahead.Store(int64(d)) },
+		Skew:   func(d time.Duration) { ahead.Store(int64(d)) },
 		Collect: func(context.Context) error {
 			const passed = int64(retention + time.Second)
 			ahead.Add(passed)

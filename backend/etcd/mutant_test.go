@@ -1,0 +1,266 @@
+package etcd_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/etcd"
+	"github.com/locksidecar/locksidecar/conformance"
+	"github.com/locksidecar/locksidecar/internal/testenv"
+)
+
+// A mutant is a comparison of a transaction that is flipped on its way to the
+// server: the function that made the transaction, what is compared and how. Each is
+// caught by a case of the suite, which testdata/mutants.txt names.
+
+var findMutants = flag.Bool("mutants", false, "find for each mutant without one in testdata/mutants.txt a case that catches it")
+
+const (
+	mutantFile    = "testdata/mutants.txt"
+	mutantsAtOnce = 4
+)
+
+// flips says what a comparison becomes.
+var flips = map[pb.Compare_CompareResult]pb.Compare_CompareResult{
+	pb.Compare_EQUAL: pb.Compare_NOT_EQUAL, pb.Compare_GREATER: pb.Compare_EQUAL,
+}
+
+// meddler flips the comparisons that a mutant names, and knows which there were.
+type meddler struct {
+	mutant string
+	// prefix is that of a store of its own: no run meets another one's.
+	prefix string
+	mu     sync.Mutex
+	met    map[string]bool
+}
+
+func (m *meddler) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+	txn, ok := req.(*pb.TxnRequest)
+	if !ok || len(txn.Compare) == 0 {
+		return invoke(ctx, method, req, reply, cc, o...)
+	}
+	txn = proto.Clone(txn).(*pb.TxnRequest)
+	by := maker()
+	flipped := false
+	for _, c := range txn.Compare {
+		name := fmt.Sprintf("%s: %s %s %s", by, m.kindOf(c), strings.ToLower(c.Target.String()), c.Result)
+		m.mu.Lock()
+		m.met[name] = true
+		m.mu.Unlock()
+		if name == m.mutant && !flipped {
+			c.Result, flipped = flips[c.Result], true
+		}
+	}
+	return invoke(ctx, method, txn, reply, cc, o...)
+}
+
+var methodName = regexp.MustCompile(`backend/etcd\.(?:\(\*?(\w+)\)\.)?(\w+)`)
+
+// maker is the function of the driver that made the transaction which is being sent.
+func maker() string {
+	pc := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc)])
+	for {
+		f, more := frames.Next()
+		found := methodName.FindStringSubmatch(f.Function)
+		if found != nil && !slices.Contains([]string{"commit", "call", "change"}, found[2]) {
+			return strings.TrimPrefix(found[1]+"."+found[2], ".")
+		}
+		if !more {
+			return "?"
+		}
+	}
+}
+
+// kinds are what the driver's keys are called here; others are called as they are.
+var kinds = map[string]string{"r": "record", "r*": "records", "f": "floor", "h": "holder", "h*": "holders", "q": "place", "q*": "places"}
+
+// kindOf says which key is compared, or that it is a range of them.
+func (m *meddler) kindOf(c *pb.Compare) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(string(c.Key), m.prefix+"/"), "/")
+	if strings.HasSuffix(string(c.Key), "!") && kind == "h" && c.RangeEnd == nil {
+		kind = "alive"
+	}
+	if c.RangeEnd != nil {
+		kind += "*"
+	}
+	if known, ok := kinds[kind]; ok {
+		return known
+	}
+	return kind
+}
+
+// on is a harness on an etcd whose drivers' transactions are meddled with.
+func (m *meddler) on(t *testing.T, e *testenv.Etcd) conformance.Harness {
+	o := etcd.Options{
+		Prefix: m.prefix, Endpoints: e.Addrs(), Poll: 200 * time.Millisecond, Timeout: 15 * time.Second,
+		Dial: []grpc.DialOption{grpc.WithChainUnaryInterceptor(m.intercept)},
+	}
+	return conformance.Harness{
+		Open: func(context.Context) (driver.Driver, error) { return etcd.New(o) },
+		Collect: func(ctx context.Context) error {
+			later := o
+			later.Wall = func() time.Time { return time.Now().Add(48 * time.Hour) }
+			d, err := etcd.New(later)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = d.Close() }()
+			_, err = d.Collect(ctx, 24*time.Hour)
+			return err
+		},
+	}
+}
+
+// run runs one case, and says whether it is red, and which comparisons it met.
+func run(t *testing.T, e *testenv.Etcd, mutant, name string) (red bool, met map[string]bool) {
+	t.Helper()
+	m := &meddler{mutant: mutant, prefix: fmt.Sprint("run", serial.Add(1)), met: make(map[string]bool)}
+	report, err := conformance.Run(t.Context(), m.on(t, e), conformance.Options{Seed: 1, Filter: regexp.MustCompile("^" + name + "$")})
+	if err != nil {
+		t.Logf("%s with %q: %v", name, mutant, err)
+		return true, m.met
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return report.Count(conformance.Failed) > 0, m.met
+}
+
+func TestEveryComparisonOfTheTransactionsMatters(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1)
+	if *findMutants {
+		find(t, e)
+		return
+	}
+	raw, err := os.ReadFile(mutantFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := slices.Collect(strings.Lines(string(raw)))
+	atOnce(lines, func(line string) {
+		mutant, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if !ok {
+			t.Errorf("%s: %q", mutantFile, line)
+		} else if red, met := run(t, e, mutant, name); !met[mutant] {
+			t.Errorf("%s does not get to %s", name, mutant)
+		} else if !red {
+			t.Errorf("%s does not catch %s", name, mutant)
+		}
+	})
+	if len(lines) < 20 {
+		t.Errorf("only %d mutants are named", len(lines))
+	}
+}
+
+// atOnce does f with each of a list, of some of them at once.
+func atOnce[T any](list []T, f func(T)) {
+	var running sync.WaitGroup
+	slots := make(chan struct{}, mutantsAtOnce)
+	for _, one := range list {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			f(one)
+		})
+	}
+	running.Wait()
+}
+
+// find writes the file: for each comparison that any case gets to, the fastest case
+// which catches that it is flipped.
+func find(t *testing.T, e *testenv.Etcd) {
+	type meeting struct {
+		name string
+		took time.Duration
+	}
+	by := make(map[string][]meeting)
+	var mu sync.Mutex
+	atOnce(conformance.Cases(), func(c conformance.Case) {
+		begun := time.Now()
+		red, met := run(t, e, "", c.Name)
+		if red {
+			t.Errorf("%s is red without any mutant", c.Name)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for mutant := range met {
+			by[mutant] = append(by[mutant], meeting{c.Name, time.Since(begun)})
+		}
+	})
+	var lines []string
+	atOnce(slices.Collect(maps.Keys(by)), func(mutant string) {
+		slices.SortFunc(by[mutant], func(a, b meeting) int { return int(a.took - b.took) })
+		verdict := "nothing"
+		for _, m := range by[mutant] {
+			if red, _ := run(t, e, mutant, m.name); red {
+				verdict = m.name
+				break
+			}
+		}
+		t.Logf("%s\t%s", mutant, verdict)
+		mu.Lock()
+		defer mu.Unlock()
+		lines = append(lines, mutant+"\t"+verdict+"\n")
+	})
+	slices.Sort(lines)
+	if err := os.WriteFile(mutantFile, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The one transaction that no case gets to is the pause of a store which has records
+// and has lost its stamp: it is there, and with its comparison flipped it is not.
+func TestTheComparisonOfThePauseMatters(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1)
+	const comparison = "Store.pause: stamp mod EQUAL"
+	for _, mutant := range []string{"", comparison} {
+		m := &meddler{mutant: mutant, prefix: fmt.Sprint("run", serial.Add(1)), met: make(map[string]bool)}
+		h, c := m.on(t, e), e.Client(t)
+		d, err := h.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := asked("a", "one")
+		released(t, d, r, granted(t, d, r))
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Delete(t.Context(), m.prefix+"/stamp"); err != nil {
+			t.Fatal(err)
+		}
+		if d, err = h.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, err = d.Acquire(ctx, asked("a", "two"))
+		cancel()
+		pause, failed := c.Get(t.Context(), m.prefix+"/pause")
+		if failed != nil || !m.met[comparison] {
+			t.Fatalf("%v, and the comparisons were %v", failed, m.met)
+		}
+		if paused := errors.Is(err, driver.ErrQuarantined) && len(pause.Kvs) == 1; paused != (mutant == "") {
+			t.Errorf("with %q an acquire says %v, and there are %d pauses", mutant, err, len(pause.Kvs))
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
