@@ -18,9 +18,10 @@ type store struct {
 	// name is that of the committed table.
 	name  string
 	start func(t *testing.T) started
-	// slow: nothing runs beside it, and all its rows but the direct one run in part
-	// unless they are asked for whole.
+	// slow: nothing runs beside it.
 	slow bool
+	// ways: behind the breaker and through a socket it runs whole, too.
+	ways bool
 	// part: it differs from the store before it by the number of its servers, and runs
 	// in part directly, too.
 	part    bool
@@ -40,13 +41,13 @@ type started struct {
 }
 
 var stores = []store{
-	{name: "embedded", start: func(t *testing.T) started {
+	{name: "embedded", ways: true, start: func(t *testing.T) started {
 		return started{func(d func(driver.Driver) driver.Driver) conformance.Harness { return stored(t, "", d) }, "embedded:"}
 	}},
-	{name: "embedded-durable", start: func(t *testing.T) started {
+	{name: "embedded-durable", ways: true, start: func(t *testing.T) started {
 		return started{func(d func(driver.Driver) driver.Driver) conformance.Harness { return stored(t, file(t), d) }, "embedded://" + file(t)}
 	}},
-	{name: "redis", start: func(t *testing.T) started { return redisOf(t, testenv.SystemRedis) }},
+	{name: "redis", ways: true, start: func(t *testing.T) started { return redisOf(t, testenv.SystemRedis) }},
 	{name: "redis-8", edition: testenv.Redis8, start: func(t *testing.T) started { return redisOf(t, testenv.Redis8) }},
 	{name: "valkey-8", edition: testenv.Valkey8, start: func(t *testing.T) started { return redisOf(t, testenv.Valkey8) }},
 	{name: "redis-sentinel", start: func(t *testing.T) started {
@@ -108,12 +109,12 @@ func TestMatrix(t *testing.T) {
 				certified(t, row{name: s.name, table: s.table(), whole: !s.part, options: s.options}, run.harness(bare))
 			})
 			t.Run("breaker", func(t *testing.T) {
-				certified(t, row{name: s.name + "-breaker", table: s.table(), whole: !s.slow, options: s.options}, run.harness(behindBreaker))
+				certified(t, row{name: s.name + "-breaker", table: s.table(), whole: s.ways, options: s.options}, run.harness(behindBreaker))
 			})
 			t.Run("socket", func(t *testing.T) {
 				h := through(t, testenv.Daemon(t, "serve", "--backend", run.url))
 				h.Slow = s.name == "dynamodb"
-				certified(t, row{name: s.name + "-socket", table: "endpoint", whole: !s.slow, options: s.options}, h)
+				certified(t, row{name: s.name + "-socket", table: "endpoint", whole: s.ways, options: s.options}, h)
 			})
 		})
 	}
