@@ -41,6 +41,10 @@ const (
 	NeedSkew Need = "a harness that steps the clock of the tokens"
 	// NeedCollect: the harness can let the records of free locks be collected.
 	NeedCollect Need = "a harness that has idle records collected"
+	// NeedLink: the harness can lose replies and cut a driver off.
+	NeedLink Need = "a harness that loses replies"
+	// NeedRestart: the harness can restart the store.
+	NeedRestart Need = "a harness that restarts the store"
 )
 
 // Case is one guarantee and the code that tries to break it.
@@ -92,6 +96,11 @@ type Harness struct {
 	// Collect, if not nil, lets the retention of every free lock's record pass
 	// and has the store collect them.
 	Collect func(ctx context.Context) error
+	// Link, if not nil, opens a driver whose connection can be made to fail.
+	Link func(ctx context.Context) (*Link, error)
+	// Restart, if not nil, kills the store and starts it again with what it has on its
+	// disks, and returns when it answers. Drivers may have to be opened anew.
+	Restart func(ctx context.Context) error
 	// Endpoint says for the report where the store is, without credentials.
 	Endpoint string
 	// Server, if not nil, describes the server for the report: its version. Without
@@ -108,7 +117,8 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 		switch {
 		case n == NeedShared && !caps.Shared, n == NeedWatch && !caps.Watch:
 			return fmt.Sprintf("needs %s: the driver does not declare it", n)
-		case n == NeedWipe && h.Wipe == nil, n == NeedPause && h.Pause == nil, n == NeedSkew && h.Skew == nil, n == NeedCollect && h.Collect == nil:
+		case n == NeedWipe && h.Wipe == nil, n == NeedPause && h.Pause == nil, n == NeedSkew && h.Skew == nil, n == NeedCollect && h.Collect == nil,
+			n == NeedLink && h.Link == nil, n == NeedRestart && h.Restart == nil:
 			return "needs " + string(n)
 		}
 	}
@@ -118,7 +128,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 // Cases lists every case in the order of its name.
 func Cases() []Case {
 	all := slices.Concat(
-		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), freezeCases(), waitingCases(), placeCases(),
+		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), freezeCases(), lossCases(), waitingCases(), placeCases(),
 		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), sweepCases(), revocationCases(), raceCases(), historyCases(),
 	)
 	slices.SortFunc(all, func(a, b Case) int {

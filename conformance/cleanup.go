@@ -31,6 +31,18 @@ func leaked(label string) []string {
 	}
 }
 
+// apart runs f so that what it starts is not the case's: a harness may start what
+// outlives the case.
+func apart(f func()) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		pprof.SetGoroutineLabels(context.Background())
+		f()
+	}()
+	<-ended
+}
+
 // labelled lists the stacks of the goroutines with the label. The text of a
 // goroutine profile is the only place that shows labels.
 func labelled(label string) (stacks []string) {

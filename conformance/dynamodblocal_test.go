@@ -11,6 +11,6 @@ import (
 // Amazon's own emulator, which only whoever has accepted its licence has:
 // make conformance-dynamodb-local.
 func TestLocalDynamo(t *testing.T) {
-	h := onTable(testenv.StartDynamoLocal(t), "locks")
+	h := onTable(t, testenv.StartDynamoLocal(t), "locks")
 	certified(t, row{name: "dynamodb-local", table: "dynamodb", whole: true, options: few}, h)
 }

@@ -34,6 +34,20 @@ func onEtcd(t *testing.T, e *testenv.Etcd, o etcd.Options) conformance.Harness {
 			_, after := c.Delete(ctx, stamp+"\x00", clientv3.WithRange("\x00"))
 			return errors.Join(before, after)
 		},
+		Link: func(context.Context) (*conformance.Link, error) {
+			p, through := testenv.StartEtcdProxy(t, e.Members[0].Addr()), o
+			through.Endpoints = []string{p.Addr()}
+			d, err := etcd.New(through)
+			return &conformance.Link{Driver: d, Cut: p.Cut, LoseReply: func(n int) { p.FailAt(n, testenv.BreakReply, "Txn", "LeaseGrant") }}, err
+		},
+		Restart: func(ctx context.Context) error {
+			for _, m := range e.Members {
+				if err := m.Restart(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 		Pause: func() (func() error, error) { return e.Resume, e.Pause() },
 		Skew:  func(d time.Duration) { ahead.Store(int64(d)) },
 		Collect: func(ctx context.Context) error {

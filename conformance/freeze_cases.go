@@ -44,7 +44,7 @@ func (t *T) settle(what string, call func() error) {
 			return
 		}
 		if !errors.Is(err, driver.ErrIndeterminate) && !errors.Is(err, driver.ErrUnavailable) || t.now() > deadline {
-			t.Fatalf("%s, repeated after the store was frozen: %v", what, err)
+			t.Fatalf("%s, repeated until the store can be reached: %v", what, err)
 		}
 		t.pause(20 * time.Millisecond)
 	}

@@ -64,7 +64,7 @@ var stores = []store{
 	{name: "etcd-three", slow: true, part: true, start: func(t *testing.T) started { return etcdOf(t, 3) }},
 	{name: "dynamodb", slow: true, options: few, start: func(t *testing.T) started {
 		e := testenv.StartDynamoT(t)
-		return started{decorated(onTable(e, "locks")), e.URL("locks", "timeout=20s", "poll=8s")}
+		return started{decorated(onTable(t, e, "locks")), e.URL("locks", "timeout=20s", "poll=8s")}
 	}},
 }
 
@@ -80,13 +80,22 @@ func decorated(h conformance.Harness) func(func(driver.Driver) driver.Driver) co
 			}
 			return decorate(d), nil
 		}
+		if link := h.Link; link != nil {
+			h.Link = func(ctx context.Context) (*conformance.Link, error) {
+				l, err := link(ctx)
+				if err == nil {
+					l.Driver = decorate(l.Driver)
+				}
+				return l, err
+			}
+		}
 		return h
 	}
 }
 
 func redisOf(t *testing.T, e testenv.Edition) started {
 	r := testenv.StartRedisWith(t, testenv.RedisOptions{Edition: e})
-	return started{decorated(onServer(redis.Options{}, r)), r.URL()}
+	return started{decorated(onServer(t, redis.Options{}, r)), r.URL()}
 }
 
 func etcdOf(t *testing.T, members int) started {

@@ -55,11 +55,21 @@ func wipe(ctx context.Context, server *testenv.Redis) error {
 	return keys.Err()
 }
 
-// onServer is a harness on one server, which can be frozen.
-func onServer(o redis.Options, r *testenv.Redis) conformance.Harness {
+// onServer is a harness on one server, which can be frozen; in the clear it can lose
+// replies.
+func onServer(t *testing.T, o redis.Options, r *testenv.Redis) conformance.Harness {
+	t.Helper()
 	o.Client.Addr = r.Addr()
 	h := onServers(o, func() []*testenv.Redis { return []*testenv.Redis{r} })
 	h.Pause = func() (func() error, error) { return r.Resume, r.Pause() }
+	if o.Client.TLSConfig == nil {
+		h.Link = func(context.Context) (*conformance.Link, error) {
+			p, through := testenv.StartProxy(t, r.Addr()), o
+			through.MinTTL, through.Poll, through.New, through.Client.Addr = 400*time.Millisecond, 200*time.Millisecond, true, p.Addr()
+			d, err := redis.New(through)
+			return &conformance.Link{Driver: d, Cut: p.Cut, LoseReply: func(n int) { p.FailAt(n, testenv.BreakReply, "EVALSHA", "EVAL") }}, err
+		}
+	}
 	return h
 }
 
@@ -94,7 +104,7 @@ func TestRedisTLSAsTheDocumentedUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Client.Username, o.Client.Password = "locksidecar", "change-me"
-	certified(t, row{name: "redis-tls-acl", table: "redis-tls-acl", whole: true}, onServer(o, server))
+	certified(t, row{name: "redis-tls-acl", table: "redis-tls-acl", whole: true}, onServer(t, o, server))
 	if *repeats > 0 {
 		return // what follows is about the whole of the suite
 	}

@@ -29,10 +29,13 @@ func stored(t testing.TB, path string, decorate func(driver.Driver) driver.Drive
 	t.Helper()
 	const retention = time.Hour
 	var ahead atomic.Int64
-	m, err := embedded.NewMemory(embedded.Options{
-		MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Retention: retention, Path: path,
-		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
-	})
+	start := func() (*embedded.Memory, error) {
+		return embedded.NewMemory(embedded.Options{
+			MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Retention: retention, Path: path,
+			Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+		})
+	}
+	m, err := start()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +44,22 @@ func stored(t testing.TB, path string, decorate func(driver.Driver) driver.Drive
 			t.Error(err)
 		}
 	})
+	var restart func(context.Context) error
+	if path != "" {
+		restart = func(context.Context) (err error) {
+			if err = m.Close(); err == nil {
+				m, err = start()
+			}
+			return err
+		}
+	}
 	return conformance.Harness{
-		Open:   func(context.Context) (driver.Driver, error) { return decorate(m.Open()), nil },
-		Server: func(context.Context) string { return "this build" },
-		Wipe:   func(context.Context) error { return m.Wipe() },
-		Skew:   func(d time.Duration) { ahead.Store(int64(d)) },
+		Open:    func(context.Context) (driver.Driver, error) { return decorate(m.Open()), nil },
+		Link:    func(context.Context) (*conformance.Link, error) { return linked(m.Open(), decorate), nil },
+		Restart: restart,
+		Server:  func(context.Context) string { return "this build" },
+		Wipe:    func(context.Context) error { return m.Wipe() },
+		Skew:    func(d time.Duration) { ahead.Store(int64(d)) },
 		Collect: func(context.Context) error {
 			const passed = int64(retention + time.Second)
 			ahead.Add(passed)

@@ -137,3 +137,13 @@ func (w crowded) Inspect(ctx context.Context, lockID string) (*driver.Lock, erro
 	}
 	return l, err
 }
+
+type denying struct{ driver.Driver }
+
+func (w denying) Acquire(ctx context.Context, r *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	res, err := w.Driver.Acquire(ctx, r)
+	if errors.Is(err, driver.ErrIndeterminate) {
+		err = driver.ErrUnavailable
+	}
+	return res, err
+}

@@ -68,6 +68,7 @@ func Drivers() []Driver {
 			return func(d driver.Driver) driver.Driver { return &everybody{Driver: d, seen: seen} }
 		}},
 		{"expiry events are declared and never come", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `declares expiry events: true; it can sweep: false`, each(func(d driver.Driver) driver.Driver { return sleeper{d} })},
+		{"a lost reply is told as nothing done", "Idempotence/ALostReplyIsToldTruly", `says that nothing was done, and it was`, each(func(d driver.Driver) driver.Driver { return denying{d} })},
 		{"a sweep that is not declared", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `declares expiry events: false; it can sweep: true`, each(func(d driver.Driver) driver.Driver { return undeclared{d} })},
 	}
 }

@@ -64,6 +64,9 @@ func (p *EtcdProxy) Addr() string { return p.listener.Addr().String() }
 // URL is the backend URL through the proxy.
 func (p *EtcdProxy) URL() string { return "etcd://" + p.Addr() }
 
+// Cut ends the proxy: nothing more arrives.
+func (p *EtcdProxy) Cut() { p.server.Stop() }
+
 // Reset breaks every connection of a client's.
 func (p *EtcdProxy) Reset() { p.listener.abort() }
 

@@ -66,6 +66,12 @@ func (p *Proxy) SetDelay(requests, replies time.Duration) {
 	p.replyDelay.Store(int64(replies))
 }
 
+// Cut breaks every connection and lets none be made any more.
+func (p *Proxy) Cut() {
+	p.Retarget("127.0.0.1:1") // where nobody listens
+	p.Reset()
+}
+
 // Reset breaks every connection.
 func (p *Proxy) Reset() {
 	p.mu.Lock()
