@@ -107,7 +107,7 @@ func (m *meddler) kindOf(c *pb.Compare) string {
 }
 
 // on is a harness on an etcd whose drivers' transactions are meddled with.
-func (m *meddler) on(t *testing.T, e *testenv.Etcd) conformance.Harness {
+func (m *meddler) on(e *testenv.Etcd) conformance.Harness {
 	o := etcd.Options{
 		Prefix: m.prefix, Endpoints: e.Addrs(), Poll: 200 * time.Millisecond, Timeout: 15 * time.Second,
 		Dial: []grpc.DialOption{grpc.WithChainUnaryInterceptor(m.intercept)},
@@ -132,7 +132,7 @@ func (m *meddler) on(t *testing.T, e *testenv.Etcd) conformance.Harness {
 func run(t *testing.T, e *testenv.Etcd, mutant, name string) (red bool, met map[string]bool) {
 	t.Helper()
 	m := &meddler{mutant: mutant, prefix: fmt.Sprint("run", serial.Add(1)), met: make(map[string]bool)}
-	report, err := conformance.Run(t.Context(), m.on(t, e), conformance.Options{Seed: 1, Filter: regexp.MustCompile("^" + name + "$")})
+	report, err := conformance.Run(t.Context(), m.on(e), conformance.Options{Seed: 1, Filter: regexp.MustCompile("^" + name + "$")})
 	if err != nil {
 		t.Logf("%s with %q: %v", name, mutant, err)
 		return true, m.met
@@ -233,7 +233,7 @@ func TestTheComparisonOfThePauseMatters(t *testing.T) {
 	const comparison = "Store.pause: stamp mod EQUAL"
 	for _, mutant := range []string{"", comparison} {
 		m := &meddler{mutant: mutant, prefix: fmt.Sprint("run", serial.Add(1)), met: make(map[string]bool)}
-		h, c := m.on(t, e), e.Client(t)
+		h, c := m.on(e), e.Client(t)
 		d, err := h.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)
