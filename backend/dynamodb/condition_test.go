@@ -317,3 +317,27 @@ func TestAPlaceIsGivenUpInTheEnd(t *testing.T) {
 		t.Errorf("waiters %+v, want the other one alone", l.Waiters)
 	}
 }
+
+// An attachment that was fenced ends nothing, also where its release is decided on
+// what this driver wrote before it was fenced.
+func TestAFencedAttachmentReleasesNothing(t *testing.T) {
+	t.Parallel()
+	e, s := started(t)
+	other := open(t, options(e, e.Endpoint()))
+	r := request("a", "first")
+	granted(t, s, r)
+	granted(t, s, request("a", "second", func(q *driver.AcquireRequest) { q.OwnerID, q.Key, q.Reentrant = r.OwnerID, r.Key, true }))
+	l := granted(t, s, r)
+	if _, err := s.Release(t.Context(), &driver.ReleaseRequest{LeaseRef: refOf(r, l), RequestID: "second"}); err != nil {
+		t.Fatal(err)
+	}
+	adopted := driver.LeaseRef{LockID: "a", Key: r.Key, Token: l.Token}
+	if _, err := other.Adopt(t.Context(), &driver.RenewRequest{LeaseRef: adopted, TTL: r.TTL}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Release(t.Context(), &driver.ReleaseRequest{LeaseRef: refOf(r, l), RequestID: "first"})
+	lost(t, err, driver.CauseReattached)
+	if lock := inspect(t, other, "a"); len(lock.Holders) != 1 {
+		t.Errorf("the lock is %+v, want it held by whoever adopted it", lock)
+	}
+}

@@ -16,7 +16,7 @@ var (
 	renewCondition  = "h.#t.k = :key AND h.#t.rv = :no AND h.#t.hb < :beat AND h.#t.tl <= :ttl"
 	attachCondition = " AND h.#t.a = :attach"
 	renewUpdate     = "SET h.#t.hb = :beat, h.#t.tl = :ttl"
-	adoptUpdate     = renewUpdate + ", h.#t.a = h.#t.a + :one"
+	adoptUpdate     = renewUpdate + ", h.#t.a = h.#t.a + :one, v = v + :one" // who decides on what was read must see who is attached
 
 	// releaseCondition: the lease stands, is the caller's, and the hold is its only
 	// one; the ends are few.
