@@ -227,8 +227,7 @@ func (r *record) dropHold(h *holder, request, mark string) int {
 	}
 	r.change.any = true
 	if len(h.holds) == 1 {
-		r.holders = slices.DeleteFunc(r.holders, func(other *holder) bool { return other == h })
-		r.change.removed = append(r.change.removed, h)
+		r.remove(h)
 		r.remember(end{mark: mark, token: h.token, key: h.key, cause: driver.CauseReleased})
 		return 0
 	}

@@ -198,11 +198,16 @@ func (r *record) put(h *holder) {
 	}
 }
 
-// endLease removes a lease and remembers its holds.
-func (r *record) endLease(h *holder, cause driver.Cause) {
+// remove takes a lease away, also one that another call of the turn has changed.
+func (r *record) remove(h *holder) {
 	r.holders = slices.DeleteFunc(r.holders, func(other *holder) bool { return other == h })
 	r.change.put = slices.DeleteFunc(r.change.put, func(other *holder) bool { return other == h })
 	r.change.removed = append(r.change.removed, h)
+}
+
+// endLease removes a lease and remembers its holds.
+func (r *record) endLease(h *holder, cause driver.Cause) {
+	r.remove(h)
 	for _, request := range h.holds {
 		r.remember(end{mark: requestMark(request), token: h.token, key: h.key, cause: cause})
 	}
