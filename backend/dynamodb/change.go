@@ -13,6 +13,11 @@ import (
 // maxTurn bounds the calls that are decided on one reading of a record.
 const maxTurn = 64
 
+// maxExpired bounds the expired leases that one write drops, each by a comparison
+// of its own: an expression may have 4 KB and 300 operators, and a turn's calls need
+// as many.
+const maxExpired = 64
+
 // turns let the calls of this driver at one lock that need the record be decided
 // together: one read and one write for all that have come meanwhile. Apart, they
 // would only refuse each other's writes.
@@ -156,6 +161,12 @@ func (s *Store) together(ctx context.Context, lockID string, turn []*visit) (ref
 			refusals[i] = v.decide(r, at)
 			served = served || refusals[i] == nil
 		}
+		if r.change.rest {
+			if err := s.clear(ctx, lockID); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		// What has run out is dropped by whoever gains by it: refusals alone write
 		// nothing.
 		if !r.change.any && (!served || len(r.change.evicted) == 0 && !r.change.queue) {
@@ -178,6 +189,27 @@ func (s *Store) together(ctx context.Context, lockID string, turn []*visit) (ref
 			return nil, fmt.Errorf("%w: others change the lock all the time: %w", driver.ErrUnavailable, ctx.Err())
 		}
 	}
+}
+
+// clear drops expired leases, as many as one write can, when they are too many to
+// be dropped beside what calls want.
+func (s *Store) clear(ctx context.Context, lockID string) error {
+	r, at, err := s.read(ctx, lockID)
+	if err != nil {
+		return err
+	}
+	if r.prune(s, at); len(r.change.expired) == 0 {
+		return nil // others were first
+	}
+	sent, err := s.write(ctx, r)
+	switch {
+	case err == nil:
+		s.wrote(r, sent)
+		s.ended.add(r.id, r.change.evicted)
+	case errors.Is(err, errRefused):
+		return nil
+	}
+	return err
 }
 
 // wrote notes what a write has proven, and tells the waiters and holders of this

@@ -40,6 +40,8 @@ type change struct {
 	expired []*holder
 	evicted []driver.Ended
 	untold  bool
+	// rest: more has expired than one write can name.
+	rest bool
 	// left are the request ids of this driver's places that are given up: once that
 	// is written, and not before, it knows them no more.
 	left []string
@@ -107,10 +109,15 @@ func compareWaiters(a, b *waiter) int {
 	return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.ticket, b.ticket))
 }
 
-// prune drops every lease that has expired and every dead place.
+// prune drops every lease that has expired, as far as one write can name them, and
+// every dead place.
 func (r *record) prune(s *Store, at moment) {
 	for i := len(r.holders) - 1; i >= 0; i-- {
 		if h := r.holders[i]; h.expires <= at.now {
+			if len(r.change.expired) >= maxExpired {
+				r.change.rest = true
+				break
+			}
 			r.endLease(h, driver.CauseExpired)
 			r.change.expired = append(r.change.expired, h)
 			r.change.evicted, r.change.untold = append(r.change.evicted, h.ended(r.id, driver.CauseExpired)), true

@@ -1,11 +1,14 @@
 package dynamodb
 
 import (
+	"encoding/json"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
 // inOneTurn has calls at a lock, which come one after the other, decided together.
@@ -69,5 +72,48 @@ func TestAGrantIsLeftInItsTurn(t *testing.T) {
 	})
 	if lock := inspect(t, s, "a"); len(lock.Holders) != 0 {
 		t.Errorf("the lock is %+v, want it free", lock)
+	}
+}
+
+// A crowd of readers that died together is more than one expression can name: the
+// service allows 4 KB and 300 operators, which the emulator does not count.
+func TestACrowdOfExpiredReadersIsPassedOver(t *testing.T) {
+	t.Parallel()
+	const crowd = 200
+	var clock at
+	clock.pass(time.Hour)
+	e := testenv.StartDynamoT(t)
+	p := testenv.StartDynamoProxy(t, e)
+	s := open(t, options(e, p.Endpoint(), func(o *Options) { o.Clock = &clock }))
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	readers := make(map[string]value)
+	for i := range int64(crowd) {
+		h := s.lease(request("a", fmt.Sprint("r", i), shared), i+1)
+		readers[tokenName(h.token)] = h.encode()
+	}
+	put(t, s, map[string]value{
+		"k": text(s.recordKey("a")), "f": number(driver.Format), "v": number(1), "tok": number(crowd), "seq": number(0),
+		"h": object(readers), "q": list(nil), "gone": list(nil),
+	})
+	p.Meet(func(operation string, body []byte) testenv.DynamoFault {
+		var in struct{ ConditionExpression, UpdateExpression string }
+		if err := json.Unmarshal(body, &in); err != nil {
+			t.Error(err)
+		}
+		if n := max(len(in.ConditionExpression), len(in.UpdateExpression)); n > 4<<10 {
+			t.Errorf("%s has an expression of %d bytes", operation, n)
+		}
+		return testenv.DynamoPass
+	})
+	refused(t, s, request("a", "early"))
+	clock.pass(time.Minute)
+	res, err := s.Acquire(t.Context(), request("a", "writer"))
+	if err != nil || res.Lease == nil {
+		t.Fatalf("the writer: %+v, %v", res, err)
+	}
+	if len(res.Evicted) != crowd {
+		t.Errorf("%d expiries were reported, want %d", len(res.Evicted), crowd)
 	}
 }
