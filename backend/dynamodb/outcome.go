@@ -33,7 +33,6 @@ func (s *Store) outcome(e effect, a *attempt, err error) error {
 	}
 	var refused *types.ConditionalCheckFailedException
 	var answer smithy.APIError
-	var response *awshttp.ResponseError
 	switch {
 	case errors.As(err, &refused):
 		return errRefused
@@ -46,9 +45,15 @@ func (s *Store) outcome(e effect, a *attempt, err error) error {
 		return fmt.Errorf("%w: %w", ErrThrottled, err)
 	case e == reads:
 		return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
-	case errors.As(err, &response) && response.HTTPStatusCode() >= 400 && response.HTTPStatusCode() < 500:
-		// It was understood and refused: no table, no right, not valid.
+	case understood(err):
 		return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
+}
+
+// understood says that the service refused a request for what it is: no table, no
+// right, not valid.
+func understood(err error) bool {
+	var response *awshttp.ResponseError
+	return errors.As(err, &response) && response.HTTPStatusCode() >= 400 && response.HTTPStatusCode() < 500
 }

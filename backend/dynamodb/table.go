@@ -11,7 +11,6 @@ import (
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/smithy-go"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -130,13 +129,12 @@ func (s *Store) inspectTable(ctx context.Context, t *types.TableDescription) err
 		d.warnings = append(d.warnings, "the table has replicas that converge later: only the sidecars of one Region exclude each other")
 	}
 	ttl, _, err := once(ctx, s, reads, s.client.DescribeTimeToLive, &sdk.DescribeTimeToLiveInput{TableName: &s.o.Table})
-	var denied smithy.APIError
 	switch {
 	case err == nil:
 		if e := ttl.TimeToLiveDescription; e != nil && e.AttributeName != nil && e.TimeToLiveStatus != types.TimeToLiveStatusDisabled && slices.Contains(attributes, *e.AttributeName) {
 			return s.refuse("the table deletes items by their attribute " + *e.AttributeName + ", which is a lock's")
 		}
-	case errors.As(err, &denied) && !errors.Is(err, ErrThrottled):
+	case understood(err) && !errors.Is(err, ErrThrottled): // no right to look, or an emulator that does not know it
 		d.warnings = append(d.warnings, "it cannot be seen whether the table deletes items by a time to live (dynamodb:DescribeTimeToLive)")
 	default:
 		return err

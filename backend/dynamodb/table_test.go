@@ -134,6 +134,18 @@ func TestTableThatDeletesLocksIsRefused(t *testing.T) {
 	}
 }
 
+// A server that fails when it is asked for the time to live has said nothing of it.
+func TestTableIsNotUsedUnseen(t *testing.T) {
+	t.Parallel()
+	e := testenv.StartDynamoT(t)
+	s := open(t, options(e, answering(t, e, map[string]string{
+		"DescribeTimeToLive": `{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"later"}`,
+	}, 500)))
+	if _, err := s.Acquire(t.Context(), request("a", "one")); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("acquire: %v, want the store unavailable", err)
+	}
+}
+
 // lines is a log.
 type lines struct {
 	mu sync.Mutex
