@@ -110,13 +110,15 @@ func (s *Store) decide(r *record, at moment, req *driver.AcquireRequest) (*drive
 	}
 	switch {
 	case !ahead && r.admits(req.Shared):
+		h := s.lease(req, s.nextToken(r.last, req.TokenFloor))
+		if r.full(sizeOf(h.encode())) {
+			return nil, errFull
+		}
 		if w != nil {
 			r.dequeue(w)
 			r.change.left = append(r.change.left, req.RequestID)
 		}
-		r.last = s.nextToken(r.last, req.TokenFloor)
-		r.change.last = true
-		h := s.lease(req, r.last)
+		r.last, r.change.last = h.token, true
 		r.holders = append(r.holders, h)
 		return &driver.AcquireResult{Lease: s.proven(r, h, at)}, nil
 	case req.Enqueue:
@@ -182,6 +184,9 @@ func (s *Store) reenter(r *record, h *holder, at moment, req *driver.AcquireRequ
 		public := h.public(at)
 		return nil, &driver.HeldError{Holder: &public, QueueLength: len(r.waiters), BySelf: true, OtherMode: h.shared != req.Shared}
 	}
+	if r.full(len(req.RequestID)) {
+		return nil, errFull
+	}
 	h.holds = append(h.holds, req.RequestID)
 	h.ttl = max(h.ttl, s.ttl(req.TTL))
 	h.beat = s.beat(h.beat)
@@ -192,11 +197,15 @@ func (s *Store) place(r *record, req *driver.AcquireRequest) (*waiter, error) {
 	if len(r.waiters) >= maxWaiters {
 		return nil, fmt.Errorf("%w: %d acquires wait for the lock", driver.ErrLimit, len(r.waiters))
 	}
-	r.seq++
 	w := &waiter{
-		owner: req.OwnerID, request: req.RequestID, ticket: r.seq, priority: req.Priority, shared: req.Shared, key: req.Key, driver: s.id, ttl: req.PlaceTTL,
+		owner: req.OwnerID, request: req.RequestID, ticket: r.seq + 1, priority: req.Priority, shared: req.Shared, key: req.Key, driver: s.id, ttl: req.PlaceTTL,
 		dies: never,
 	}
+	// With room for the lease that it is to become.
+	if r.full(sizeOf(w.encode()) + sizeOf(s.lease(req, r.last).encode())) {
+		return nil, errFull
+	}
+	r.seq++
 	r.enqueue(w)
 	return w, nil
 }

@@ -62,12 +62,16 @@ func (r *record) encodeQueue() value {
 	byTicket := slices.SortedFunc(slices.Values(r.waiters), func(a, b *waiter) int { return cmp.Compare(a.ticket, b.ticket) })
 	l := make([]value, len(byTicket))
 	for i, w := range byTicket {
-		l[i] = object(map[string]value{
-			"r": text(w.request), "o": text(w.owner), "n": number(w.ticket), "p": number(int64(w.priority)), "s": truthOf(w.shared),
-			"k": text(string(w.key)), "d": text(w.driver), "tl": number(micros(w.ttl)),
-		})
+		l[i] = w.encode()
 	}
 	return list(l)
+}
+
+func (w *waiter) encode() value {
+	return object(map[string]value{
+		"r": text(w.request), "o": text(w.owner), "n": number(w.ticket), "p": number(int64(w.priority)), "s": truthOf(w.shared),
+		"k": text(string(w.key)), "d": text(w.driver), "tl": number(micros(w.ttl)),
+	})
 }
 
 // encode is the two texts of an end. The token and the cause have no spaces.
@@ -171,7 +175,7 @@ func decode(lockID string, item map[string]value) (*record, error) {
 	if format := d.number(item, "f"); d.bad == "" && format > driver.Format {
 		return nil, fmt.Errorf("the record of %q has format %d, this version reads format %d: %w", lockID, format, driver.Format, driver.ErrFormat)
 	}
-	r.exists, r.version, r.last, r.seq, r.size = true, d.number(item, "v"), d.number(item, "tok"), d.number(item, "seq"), sizeOf(object(item))
+	r.exists, r.version, r.last, r.seq = true, d.number(item, "v"), d.number(item, "tok"), d.number(item, "seq")
 	for token, v := range d.object(item["h"], "h") {
 		m := d.object(v, "h")
 		h := &holder{

@@ -21,8 +21,6 @@ type record struct {
 	waiters []*waiter
 	// ends are the latest ends of holds, the newest last.
 	ends []end
-	// size is what the item takes, roughly, in bytes.
-	size int
 
 	change change
 }

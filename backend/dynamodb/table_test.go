@@ -273,3 +273,45 @@ func TestQueueAndItemAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// A full item is the limit of those that would make it grow, also where part of it
+// is the queue, and of nobody who is decided together with them.
+func TestAFullItemKeepsNobodyIn(t *testing.T) {
+	t.Parallel()
+	_, s := started(t)
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wordy := func(r *driver.AcquireRequest) {
+		r.Shared, r.Metadata = true, map[string]string{"note": strings.Repeat("x", 4000)}
+	}
+	r := &record{id: "a"}
+	for i := range maxWaiters / 2 { // dead ones of another driver, about 30 KB
+		name := "w" + time.Duration(i).String()
+		r.waiters = append(r.waiters, &waiter{owner: name, request: name, ticket: int64(i + 1), shared: true, key: driver.KeyOf(name), driver: "other", ttl: time.Hour})
+	}
+	for {
+		h := s.lease(request("a", "r"+time.Duration(r.last).String(), wordy), r.last+1)
+		if r.full(sizeOf(h.encode())) {
+			break
+		}
+		r.last, r.holders = h.token, append(r.holders, h)
+	}
+	item := r.item(1)
+	item["k"] = text(s.recordKey("a"))
+	put(t, s, item)
+	inOneTurn(t, s, "a", func() {
+		if _, err := s.Acquire(t.Context(), request("a", "one too many", wordy, queued)); !errors.Is(err, driver.ErrLimit) {
+			t.Errorf("acquire: %v, want the limit", err)
+		}
+	}, func() {
+		if err := s.Leave(t.Context(), &driver.LeaveRequest{LockID: "a", RequestID: "late"}); err != nil {
+			t.Errorf("leave: %v", err)
+		}
+	}, func() {
+		ref := driver.LeaseRef{LockID: "a", Key: r.holders[0].key, Token: r.holders[0].token}
+		if _, err := s.Release(t.Context(), &driver.ReleaseRequest{LeaseRef: ref}); err != nil {
+			t.Errorf("release: %v", err)
+		}
+	})
+}

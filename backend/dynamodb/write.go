@@ -127,9 +127,6 @@ func (s *Store) write(ctx context.Context, r *record) (sent driver.Instant, err 
 			}
 		}
 	}
-	if r.tooLarge() {
-		return 0, fmt.Errorf("%w: the lock's item would exceed what an item may have", driver.ErrLimit)
-	}
 	expression := "SET " + strings.Join(set, ", ")
 	if len(remove) > 0 {
 		expression += " REMOVE " + strings.Join(remove, ", ")
@@ -143,14 +140,18 @@ func (s *Store) write(ctx context.Context, r *record) (sent driver.Instant, err 
 	return sent, err
 }
 
-// tooLarge says whether a record that grows has grown beyond what an item may have.
-func (r *record) tooLarge() bool {
-	n := 1024 + len(r.ends)*160
+// errFull is of an acquire for which the lock's item has no room.
+var errFull = fmt.Errorf("%w: the lock's item would exceed what an item may have", driver.ErrLimit)
+
+// full says whether a record has no room for so much more. Only what grows asks: no
+// release fails for want of room.
+func (r *record) full(more int) bool {
+	n := 1024 + kept*160 + more
 	for _, h := range r.holders {
 		n += 24 + sizeOf(h.encode())
 	}
 	if n+len(r.waiters)*64 < maxItem/8 {
 		return false // the common case
 	}
-	return n+sizeOf(r.encodeQueue()) > maxItem && n > r.size
+	return n+sizeOf(r.encodeQueue()) > maxItem
 }
