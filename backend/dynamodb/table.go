@@ -157,11 +157,11 @@ func (s *Store) refuse(why string) error {
 
 // Describe tells what is known of the table.
 func (s *Store) Describe() []driver.Server {
-	address := s.o.Endpoint
+	address, version := s.o.Endpoint, "a server of DynamoDB's protocol" // which one it is, it does not say
 	if address == "" {
-		address = s.o.AWS.Region
+		address, version = s.o.AWS.Region, "DynamoDB"
 	}
-	d := driver.Server{Address: address + "/" + s.o.Table, Role: "table", Version: "DynamoDB, " + s.o.AWS.Region}
+	d := driver.Server{Address: address + "/" + s.o.Table, Role: "table", Version: version + ", " + s.o.AWS.Region}
 	if fit := s.table.fit.Load(); fit != nil {
 		d.Persistence, d.Warnings, d.CheckedAt = "billed "+fit.billing, fit.warnings, fit.at
 	}

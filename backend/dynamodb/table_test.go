@@ -49,6 +49,9 @@ func TestTableIsMadeOnDemand(t *testing.T) {
 	all.Wait()
 	refused(t, without, request("one", "late"))
 	d := without.Describe()
+	if strings.HasPrefix(d[0].Version, "DynamoDB") {
+		t.Errorf("an emulator is described as %q", d[0].Version)
+	}
 	if len(d) != 1 || d[0].Refused != "" || !strings.Contains(d[0].Persistence, "by request") || !strings.Contains(d[0].Version, testenv.DynamoRegion) || d[0].CheckedAt.IsZero() {
 		t.Errorf("described %+v", d)
 	}
