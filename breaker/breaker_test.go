@@ -217,8 +217,6 @@ func TestContentionIsNoFailure(t *testing.T) {
 	})
 }
 
-// An open breaker stands in the way of acquires, not of the sweep that finds
-// what has expired meanwhile.
 // A store that has no capacity for a call works: the call is retried, and no
 // breaker opens.
 func TestAThrottledStoreIsNoFailure(t *testing.T) {
@@ -241,6 +239,8 @@ func TestAThrottledStoreIsNoFailure(t *testing.T) {
 	})
 }
 
+// An open breaker stands in the way of acquires, not of the sweep that finds
+// what has expired meanwhile.
 func TestSweepsPassAnOpenBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, b := setup(t, breaker.Options{MaxRetries: -1, FailureThreshold: 1, OpenFor: time.Hour})
