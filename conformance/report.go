@@ -41,9 +41,15 @@ func (r Result) explain() string {
 
 // Report is the certificate of a run.
 type Report struct {
-	Endpoint     string              `json:"endpoint,omitempty"`
-	Server       string              `json:"server,omitempty"`
-	Seed         uint64              `json:"seed"`
+	Endpoint string `json:"endpoint,omitempty"`
+	Server   string `json:"server,omitempty"`
+	Seed     uint64 `json:"seed"`
+	// Only, if not empty, is the expression that selected the cases: it is no
+	// certificate of the whole.
+	Only string `json:"only,omitempty"`
+	// Slow and Long are Harness.Slow and Options.Long.
+	Slow         bool                `json:"slow,omitempty"`
+	Long         bool                `json:"long,omitempty"`
 	Started      time.Time           `json:"started"`
 	Duration     time.Duration       `json:"duration_ns"`
 	Capabilities driver.Capabilities `json:"capabilities"`
@@ -94,9 +100,23 @@ func (r *Report) Table() string {
 	fmt.Fprintf(&b, "\n%s %s at %s\nttl %v to %v, lateness %v, poll %v, clock %s, durability %s\n",
 		c.Name, known(r.Server, "of an unknown version"), known(r.Endpoint, "an unnamed place"),
 		c.MinTTL, c.MaxTTL, c.Lateness, c.Poll, c.Clock, c.Durability)
-	fmt.Fprintf(&b, "seed %d, %v: %d passed, %d failed, %d skipped\n",
-		r.Seed, r.Duration.Round(time.Millisecond), r.Count(Passed), r.Count(Failed), r.Count(Skipped))
+	fmt.Fprintf(&b, "seed %d, %v%s: %d passed, %d failed, %d skipped\n",
+		r.Seed, r.Duration.Round(time.Millisecond), r.terms(), r.Count(Passed), r.Count(Failed), r.Count(Skipped))
 	return b.String()
+}
+
+// terms says in what the run differs from one of the whole suite as it is.
+func (r *Report) terms() (text string) {
+	if r.Slow {
+		text += ", with a slow store's patience"
+	}
+	if r.Long {
+		text += ", heavy variants"
+	}
+	if r.Only != "" {
+		text += ", only cases that match " + r.Only
+	}
+	return text
 }
 
 func known(text, otherwise string) string {
@@ -140,7 +160,7 @@ func (r *Report) JUnit(w io.Writer) error {
 		Properties []property `xml:"properties>property"`
 		Cases      []testcase `xml:"testcase"`
 	}{Name: "locksidecar conformance " + r.Capabilities.Name, Time: r.Duration.Seconds(), Timestamp: r.Started.Format(time.RFC3339),
-		Properties: []property{{"endpoint", r.Endpoint}, {"server", r.Server}, {"seed", strconv.FormatUint(r.Seed, 10)}}, Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(Skipped)}
+		Properties: []property{{"endpoint", r.Endpoint}, {"server", r.Server}, {"seed", strconv.FormatUint(r.Seed, 10)}, {"terms", strings.TrimPrefix(r.terms(), ", ")}}, Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(Skipped)}
 	for _, res := range r.Results {
 		c := testcase{Name: res.Name, Time: res.Duration.Seconds()}
 		switch res.Outcome {

@@ -74,7 +74,10 @@ func Run(ctx context.Context, h Harness, o Options) (*Report, error) {
 	if err := grants(ctx, d); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
-	report := &Report{Endpoint: h.Endpoint, Server: serverOf(ctx, h, d), Seed: o.Seed, Capabilities: d.Capabilities(), Started: time.Now().UTC()}
+	report := &Report{Endpoint: h.Endpoint, Server: serverOf(ctx, h, d), Seed: o.Seed, Slow: h.Slow, Long: o.Long, Capabilities: d.Capabilities(), Started: time.Now().UTC()}
+	if o.Filter != nil {
+		report.Only = o.Filter.String()
+	}
 	h.TTL = max(h.TTL, report.Capabilities.MinTTL)
 	run := runner{h: h, o: o, caps: report.Capabilities, nonce: strconv.FormatUint(rand.Uint64(), 36)}
 	report.Results = run.all(ctx)
