@@ -10,17 +10,17 @@ var (
 	acquireUpdate = "SET f = :f, tok = :token, h = :h, q = if_not_exists(q, :none), gone = if_not_exists(gone, :none)," +
 		" seq = if_not_exists(seq, :zero), v = if_not_exists(v, :zero) + :one"
 
-	// renewCondition: the lease stands, is the caller's, was not revoked, and no
+	// renewCondition: the format is known, the lease stands, is the caller's, was not revoked, and no
 	// later renewal has come first. What it needs besides for one attachment is
 	// attachCondition.
-	renewCondition  = "h.#t.k = :key AND h.#t.rv = :no AND h.#t.hb < :beat AND h.#t.tl <= :ttl"
+	renewCondition  = "f = :f AND h.#t.k = :key AND h.#t.rv = :no AND h.#t.hb < :beat AND h.#t.tl <= :ttl"
 	attachCondition = " AND h.#t.a = :attach"
 	renewUpdate     = "SET h.#t.hb = :beat, h.#t.tl = :ttl"
 	adoptUpdate     = renewUpdate + ", h.#t.a = h.#t.a + :one, v = v + :one" // who decides on what was read must see who is attached
 
-	// releaseCondition: the lease stands, is the caller's, and the hold is its only
+	// releaseCondition: the format is known, the lease stands, is the caller's, and the hold is its only
 	// one; the ends are few.
-	releaseCondition = "h.#t.k = :key AND size(h.#t.r) = :one AND contains(h.#t.r, :request) AND size(gone) < :many"
+	releaseCondition = "f = :f AND h.#t.k = :key AND size(h.#t.r) = :one AND contains(h.#t.r, :request) AND size(gone) < :many"
 	releaseUpdate    = "REMOVE h.#t SET gone = list_append(gone, :end), v = v + :one"
 
 	// absentCondition and versionCondition: the record is the one that was read.

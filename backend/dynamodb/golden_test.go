@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -197,13 +198,13 @@ func TestGoldenItemsAreRead(t *testing.T) {
 func TestANewerFormatIsRefused(t *testing.T) {
 	t.Parallel()
 	e, s := started(t)
-	if err := s.ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	put(t, s, map[string]value{"k": text(s.recordKey("a")), "f": number(driver.Format + 1), "v": number(1), "what": text("ever")})
-	before := e.MustItems(t, table1)
 	r := request("a", "one")
-	ref := driver.LeaseRef{LockID: "a", Key: r.Key, Token: 1}
+	ref := refOf(r, granted(t, s, r))
+	ref.Attach = 0
+	newer := e.MustItems(t, table1)[0] // it looks the same
+	newer["f"], newer["what"] = number(driver.Format+1), text("ever")
+	put(t, s, newer)
+	before := e.MustItems(t, table1)
 	for name, call := range map[string]func() error{
 		"acquire": func() error { _, err := s.Acquire(t.Context(), r); return err },
 		"renew": func() error {
@@ -233,7 +234,7 @@ func TestANewerFormatIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if after := e.MustItems(t, table1); len(after) != len(before) || len(after[0]) != 4 {
+	if after := e.MustItems(t, table1); !reflect.DeepEqual(after, before) {
 		t.Errorf("the items became %v", after)
 	}
 }

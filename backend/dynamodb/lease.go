@@ -103,7 +103,7 @@ func (s *Store) stands(ctx context.Context, req *driver.RenewRequest) (*holder, 
 // raise writes a new heartbeat of a lease.
 func (s *Store) raise(ctx context.Context, req *driver.RenewRequest, ttl time.Duration, beat int64, adopt bool) (*driver.Lease, error) {
 	condition, expression := renewCondition, renewUpdate
-	values := map[string]value{":key": text(string(req.Key)), ":no": truthOf(false), ":beat": number(beat), ":ttl": number(micros(ttl))}
+	values := map[string]value{":f": number(driver.Format), ":key": text(string(req.Key)), ":no": truthOf(false), ":beat": number(beat), ":ttl": number(micros(ttl))}
 	switch {
 	case adopt:
 		expression = adoptUpdate
@@ -176,7 +176,8 @@ func (s *Store) releaseAtOnce(ctx context.Context, req *driver.ReleaseRequest) (
 	condition := releaseCondition
 	e := end{mark: requestMark(req.RequestID), token: req.Token, key: req.Key, cause: driver.CauseReleased}
 	values := map[string]value{
-		":key": text(string(req.Key)), ":one": number(1), ":request": text(req.RequestID), ":many": number(many), ":end": list(e.encode()),
+		":f": number(driver.Format), ":key": text(string(req.Key)), ":one": number(1), ":request": text(req.RequestID), ":many": number(many),
+		":end": list(e.encode()),
 	}
 	if req.Attach != 0 {
 		condition += attachCondition
