@@ -112,11 +112,18 @@ func TestMatrixOfTheDocumentsIsTheTables(t *testing.T) {
 			l = &line{}
 			lines[name] = l
 		}
-		ran, ok := all[strings.TrimSuffix(name, "-three")]
+		ran, ok := all[name]
+		for shorter := name; !ok; ran, ok = all[shorter] { // etcd-three runs what etcd runs
+			i := strings.LastIndexByte(shorter, '-')
+			if i < 0 {
+				t.Fatalf("the ledger has a row %s without a table", name)
+			}
+			shorter = shorter[:i]
+		}
 		if way == 2 {
 			ran = all["endpoint"]
-		} else if l.server = f[2]; !ok {
-			t.Fatalf("the ledger has a row %s without a table", name)
+		} else {
+			l.server = f[2]
 		}
 		l.ways[way] = ran.String()
 		repeats, _ := strconv.Atoi(f[3])
