@@ -7,6 +7,7 @@ SHELL := /bin/bash
 TOOLS := build/tools
 PYTHON := examples/python/.venv
 NODE := examples/node
+POSTGRES := conformance/examples/postgres
 FUZZTIME := 10s
 PROTO := socket/lockpb/locksidecar/v1/lock.proto
 
@@ -18,14 +19,16 @@ build: ## build the daemon and its commands into bin/
 
 test: setup ## install what is missing and run every test, with the race detector
 	go vet ./...
+	cd $(POSTGRES) && go vet ./...
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	go test -race -timeout 25m ./... -json > "$$log" || failed=1; \
+	(cd $(POSTGRES) && go test -race -timeout 10m ./... -json) >> "$$log" || failed=1; \
 	go run ./internal/testreport < "$$log"; \
 	[ -z "$${failed:-}" ]
 
 race: test ## the same: the tests always run with the race detector
 
-conformance: setup conformance-embedded conformance-redis conformance-etcd conformance-dynamodb ## certify the drivers, directly and through a socket
+conformance: setup conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres ## certify the drivers, directly and through a socket
 
 conformance-embedded: system ## certify the embedded driver, directly, behind the breaker and through a socket
 	go run ./cmd/locksidecar conformance --backend embedded:
@@ -40,6 +43,9 @@ conformance-etcd: tools ## certify the etcd driver, on servers of its own, direc
 
 conformance-dynamodb: system emulators ## certify the DynamoDB driver, on an emulator (dynalite), directly, behind the breaker and through a socket
 	go test -count=1 -timeout 20m -run DynamoDB -v ./conformance -whole
+
+conformance-postgres: system ## certify the example of a third party's driver, on a PostgreSQL of its own
+	cd $(POSTGRES) && go test -count=1 -timeout 10m -v ./...
 
 conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose licence you accept for yourself: see docs/dynamodb.md
 	internal/tools/emulators dynamodb-local
@@ -60,6 +66,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	go mod tidy -diff
 	$(TOOLS)/golangci-lint run ./...
 	GOOS=darwin go vet ./...
+	cd $(POSTGRES) && go mod tidy -diff && $(CURDIR)/$(TOOLS)/golangci-lint run ./... && GOOS=darwin go vet ./...
 	cd socket/lockpb && ../../$(TOOLS)/buf lint
 
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTHON)/.done $(NODE)/node_modules/.done ## generate the stubs from lock.proto
@@ -110,4 +117,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean
