@@ -1,16 +1,12 @@
 package postgres_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,6 +40,7 @@ func startServer(t *testing.T) *server {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
 	as := unprivileged(t, s.dir)
+	dieWithTest(as)
 	data := filepath.Join(s.dir, "data")
 	initdb := exec.Command(program(t, "initdb"), "-D", data, "-U", "locksidecar", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = s.dir, as
@@ -52,13 +49,19 @@ func startServer(t *testing.T) *server {
 	}
 	s.cmd = exec.Command(program(t, "postgres"), "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300")
 	s.cmd.Dir, s.cmd.SysProcAttr, s.cmd.Stdout, s.cmd.Stderr = s.dir, as, s.log, s.log
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	started := make(chan error)
 	go func() {
 		defer close(s.exited)
-		_ = s.cmd.Wait()
+		runtime.LockOSThread() // the server dies with this thread
+		err := s.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = s.cmd.Wait()
+		}
 	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(s.stop)
 	s.await(t)
 	return s
@@ -108,45 +111,6 @@ func (s *server) stop() {
 	}
 }
 
-// pause freezes the server: the process that starts others first, then those.
-func (s *server) pause() error { return s.signal(syscall.SIGSTOP, false) }
-
-// resume lets it go on, in the reverse order.
-func (s *server) resume() error { return s.signal(syscall.SIGCONT, true) }
-
-func (s *server) signal(sig syscall.Signal, reverse bool) error {
-	own := func() error { return s.cmd.Process.Signal(sig) }
-	rest := func() (err error) {
-		for _, pid := range children(s.cmd.Process.Pid) {
-			if e := syscall.Kill(pid, sig); e != nil && !errors.Is(e, syscall.ESRCH) {
-				err = errors.Join(err, fmt.Errorf("signal to %d: %w", pid, e))
-			}
-		}
-		return err
-	}
-	if reverse {
-		return errors.Join(rest(), own())
-	}
-	return errors.Join(own(), rest())
-}
-
-// children are the processes whose parent is pid.
-func children(pid int) (pids []int) {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, file := range stats {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		// The name may contain anything, and ends with the last parenthesis.
-		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-		if child, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
-			pids = append(pids, child)
-		}
-	}
-	return pids
-}
-
 // program is the path of one of PostgreSQL's, which Debian keeps out of PATH.
 func program(t *testing.T, name string) string {
 	t.Helper()
@@ -158,27 +122,6 @@ func program(t *testing.T, name string) string {
 		t.Fatalf("%s is missing; install it by: %s", name, install)
 	}
 	return found[len(found)-1]
-}
-
-// unprivileged is how to run a server: one of PostgreSQL refuses to be root, so
-// for root it is the package's user, who gets the directory.
-func unprivileged(t *testing.T, dir string) *syscall.SysProcAttr {
-	t.Helper()
-	as := &syscall.SysProcAttr{}
-	if os.Getuid() != 0 {
-		return as
-	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		t.Fatalf("root needs the package's user: %v; install it by: %s", err, install)
-	}
-	uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
-		t.Fatal(err)
-	}
-	as.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return as
 }
 
 // output is what a process has printed so far.
