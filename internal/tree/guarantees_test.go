@@ -31,6 +31,10 @@ func TestMatrixOfTheDocumentsIsTheTables(t *testing.T) {
 	if err != nil || len(files) < 10 {
 		t.Fatalf("the tables: %v, %v", files, err)
 	}
+	for _, dir := range examples {
+		files = append(files, filepath.Join(root, dir, "testdata", filepath.Base(dir)+".txt"))
+	}
+	slices.SortFunc(files, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
 	var rows strings.Builder
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
