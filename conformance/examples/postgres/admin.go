@@ -125,8 +125,7 @@ func (s *Store) read(ctx context.Context, query string, args ...any) ([]driver.L
 	}
 	var damaged error
 	locks, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (driver.Lock, error) {
-		var id string
-		var raw []byte
+		var id, raw string
 		var now micros
 		if err := row.Scan(&id, &raw, &now); err != nil {
 			return driver.Lock{}, err

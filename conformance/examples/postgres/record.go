@@ -71,24 +71,25 @@ type end struct {
 
 func newRecord() *record { return &record{Format: driver.Format} }
 
-func decode(raw []byte) (*record, error) {
+func decode(raw string) (*record, error) {
 	r := &record{}
-	if err := json.Unmarshal(raw, r); err != nil {
-		return nil, fmt.Errorf("%w: it is damaged: %w", driver.ErrUnavailable, err)
-	}
-	if r.Format != driver.Format {
+	err := json.Unmarshal([]byte(raw), r)
+	switch {
+	case r.Format > driver.Format: // whatever else it is by then
 		return nil, fmt.Errorf("%w: it has format %d", driver.ErrFormat, r.Format)
+	case err != nil:
+		return nil, fmt.Errorf("%w: it is damaged: %w", driver.ErrUnavailable, err)
 	}
 	return r, nil
 }
 
 // encode always gives the same text for the same record, so that a change shows.
-func (r *record) encode() []byte {
+func (r *record) encode() string {
 	raw, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // texts and numbers only
 	}
-	return raw
+	return string(raw)
 }
 
 // until is when the last lease or place runs out, and when the last place does.

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,14 +45,14 @@ func (s *Store) transact(lockID string, calls []*call) error {
 		c.decide(r, now)
 	}
 	// A refusal is an answer too, and what it saw run out is written with it.
-	if after := r.encode(); !bytes.Equal(before, after) {
+	if after := r.encode(); after != before {
 		return s.commit(ctx, conn, lockID, after, r, now)
 	}
 	_, _ = conn.Exec(ctx, "rollback") // a row that take made goes with it
 	return nil
 }
 
-func (s *Store) take(ctx context.Context, conn *pgxpool.Conn, lockID string) (record []byte, now micros, err error) {
+func (s *Store) take(ctx context.Context, conn *pgxpool.Conn, lockID string) (record string, now micros, err error) {
 	batch := &pgx.Batch{}
 	// The clock must be read after the row was waited for, and the record by a
 	// statement that began after that: hence one statement for each.
@@ -66,20 +65,26 @@ func (s *Store) take(ctx context.Context, conn *pgxpool.Conn, lockID string) (re
 }
 
 // commit writes the record. Only its own error can leave it open whether the
-// change was made.
-func (s *Store) commit(ctx context.Context, conn *pgxpool.Conn, lockID string, image []byte, r *record, now micros) error {
+// change was made: unless the server itself says that it undid it. pgx's
+// SafeToRetry is no help here, for it is true of a connection, too, that was lost
+// while the answer was awaited.
+func (s *Store) commit(ctx context.Context, conn *pgxpool.Conn, lockID, image string, r *record, now micros) error {
 	busy, waited := r.until()
 	batch := &pgx.Batch{}
 	// Kept also until the clock has passed the last token, however far ahead that is.
 	batch.Queue(s.sql.write, lockID, image, busy, waited, max(now, busy, micros(r.Last)).add(s.o.Retention))
 	batch.Queue("commit")
-	err := conn.SendBatch(ctx, batch).Close()
+	results := conn.SendBatch(ctx, batch)
+	_, write := results.Exec()
+	tag, commit := results.Exec()
+	err := errors.Join(write, commit, results.Close())
 	var refused *pgconn.PgError
 	switch {
-	case err == nil:
+	case err == nil && tag.String() == "COMMIT":
 		return nil
-	case pgconn.SafeToRetry(err), // not a byte was sent
-		errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR": // the server undid it; FATAL may come after the commit
+	case err == nil: // a commit can be answered by ROLLBACK
+		return s.undone(fmt.Errorf("the commit was answered by %s", tag))
+	case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR": // FATAL may come after the commit
 		return s.undone(err)
 	}
 	return fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
