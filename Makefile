@@ -7,7 +7,10 @@ SHELL := /bin/bash
 TOOLS := build/tools
 PYTHON := examples/python/.venv
 NODE := examples/node
+POSTGRES := conformance/examples/postgres
 FUZZTIME := 10s
+# SLICE is that of the ledger: conformance/ledger_test.go.
+SLICE := $(shell sed -n 's/^const slice = `\(.*\)`$$/\1/p' conformance/ledger_test.go)
 ROWS := TestMatrix|TheDocumentedUser|WhileSlotsMove
 PROTO := socket/lockpb/locksidecar/v1/lock.proto
 
@@ -19,8 +22,10 @@ build: ## build the daemon and its commands into bin/
 
 test: setup ## install what is missing and run every test, with the race detector
 	go vet ./...
+	cd $(POSTGRES) && go vet ./...
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	go test -race -timeout 25m ./... -json > "$$log" || failed=1; \
+	(cd $(POSTGRES) && go test -race -timeout 10m ./... -json) >> "$$log" || failed=1; \
 	go run ./internal/testreport < "$$log"; \
 	[ -z "$${failed:-}" ]
 
@@ -29,10 +34,13 @@ race: test ## the same: the tests always run with the race detector
 # certify runs rows whole, and prints the matrix of their certificates.
 certify = dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	go test -count=1 -timeout 60m -run '$(1)' ./conformance -whole -certificates "$$dir" || failed=1; \
-	go run ./internal/certificates "$$dir"; [ -z "$${failed:-}" ]
+	$(2) go run ./internal/certificates "$$dir"; [ -z "$${failed:-}" ]
+
+# certify-postgres runs the rows of the example's module.
+certify-postgres = (cd $(POSTGRES) && go test -count=1 -timeout 20m . -run '^TestPostgres' -certificates "$$dir") || failed=1;
 
 conformance: setup ## certify every driver, directly, behind the breaker and through a socket, and print the matrix
-	@$(call certify,$(ROWS))
+	@$(call certify,$(ROWS),$(certify-postgres))
 
 conformance-embedded: system ## certify the embedded driver, by the command too
 	go run ./cmd/locksidecar conformance --backend embedded:
@@ -50,6 +58,14 @@ conformance-dynamodb: system emulators ## certify the DynamoDB driver, on an emu
 
 conformance-repeat: setup ## repeat a slice of each row twenty times and add that to the ledger
 	go test -count=1 -timeout 90m -run '$(ROWS)' ./conformance -repeats 20
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; seed=$$RANDOM$$RANDOM; \
+	for i in {1..20}; do \
+	  (cd $(POSTGRES) && go test -count=1 -timeout 5m . -run '^TestPostgres' -seed $$((seed + i)) -cases '$(SLICE)' -certificates "$$dir") || true; \
+	done; \
+	go run ./internal/certificates -ledger conformance/testdata/ledger.tsv "$$dir"
+
+conformance-postgres: system ## certify the example of a third party's driver, on a PostgreSQL of its own
+	cd $(POSTGRES) && go test -count=1 -timeout 10m -v ./...
 
 conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose licence you accept for yourself: see docs/dynamodb.md
 	internal/tools/emulators dynamodb-local
@@ -70,6 +86,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/buf ## gofmt, vet, golangci-lint, buf
 	go mod tidy -diff
 	$(TOOLS)/golangci-lint run ./...
 	GOOS=darwin go vet ./...
+	cd $(POSTGRES) && go mod tidy -diff && $(CURDIR)/$(TOOLS)/golangci-lint run ./... && GOOS=darwin go vet ./...
 	cd socket/lockpb && ../../$(TOOLS)/buf lint
 
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(PYTHON)/.done $(NODE)/node_modules/.done ## generate the stubs from lock.proto
@@ -120,4 +137,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean

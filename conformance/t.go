@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -67,14 +68,23 @@ type abort struct{}
 func (t *T) Errorf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	where := ""
-	for skip := 1; skip < 8; skip++ {
-		if _, file, line, ok := runtime.Caller(skip); ok && strings.HasSuffix(file, "_cases.go") {
-			where = fmt.Sprintf("%s:%d: ", file[strings.LastIndex(file, "/")+1:], line)
-			break
+	t.failure = append(t.failure, where()+fmt.Sprintf(format, args...))
+}
+
+// where is the line of the case's own code that is under way, not that of what it
+// calls.
+func where() string {
+	callers := make([]uintptr, 16)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
+	for {
+		frame, more := frames.Next()
+		if strings.Contains(frame.Function, "Cases.func") {
+			return fmt.Sprintf("%s:%d: ", filepath.Base(frame.File), frame.Line)
+		}
+		if !more {
+			return ""
 		}
 	}
-	t.failure = append(t.failure, where+fmt.Sprintf(format, args...))
 }
 
 // Fatalf records a failure and ends the case.

@@ -15,6 +15,7 @@ import (
 // right one passes every one of those cases. What is printed names the broken
 // guarantee and the line of the case.
 func TestTheSuiteCatchesWrongDrivers(t *testing.T) {
+	caseLine := regexp.MustCompile(`^[a-z]+_cases\.go:`)
 	sourceLine := regexp.MustCompile(`^[a-z]+_cases\.go:[1-9][0-9]*$`)
 	for _, w := range wrong.Drivers() {
 		t.Run(w.Name, func(t *testing.T) {
@@ -31,6 +32,12 @@ func TestTheSuiteCatchesWrongDrivers(t *testing.T) {
 			res, says := report.Results[0], regexp.MustCompile(w.Says)
 			if !slices.ContainsFunc(res.Log, says.MatchString) {
 				t.Errorf("%s fails, and not for its fault: no line matches %q\n%s", w.Name, w.Says, report.Table())
+			}
+			file, _, _ := strings.Cut(res.Source, ":")
+			for _, line := range res.Log {
+				if caseLine.MatchString(line) && !strings.HasPrefix(line, file) {
+					t.Errorf("a line of %s is said to be broken elsewhere: %s", res.Source, line)
+				}
 			}
 			if !strings.Contains(report.Table(), "broken: "+res.Guarantee) || !sourceLine.MatchString(res.Source) || !strings.Contains(report.Table(), res.Source) {
 				t.Errorf("the table does not name the guarantee and the line of the case (%s):\n%s", res.Source, report.Table())
