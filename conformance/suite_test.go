@@ -17,6 +17,7 @@ import (
 	"github.com/locksidecar/locksidecar/breaker"
 	"github.com/locksidecar/locksidecar/conformance"
 	"github.com/locksidecar/locksidecar/conformance/remote"
+	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
@@ -139,6 +140,12 @@ func TestEmbedded(t *testing.T) {
 
 func TestEmbeddedBehindBreaker(t *testing.T) {
 	certified(t, "embedded-breaker", memory(t, behindBreaker))
+}
+
+// As the daemon has it: the calls are counted below the breaker.
+func TestEmbeddedBehindMetrics(t *testing.T) {
+	m := metrics.New(metrics.Options{}).Backend("embedded")
+	certified(t, "embedded-breaker", memory(t, func(d driver.Driver) driver.Driver { return behindBreaker(m.Driver(d)) }))
 }
 
 func TestEmbeddedDurable(t *testing.T) {

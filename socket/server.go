@@ -39,6 +39,9 @@ type Options struct {
 	// driver.BootClock.
 	Clock  driver.Clock
 	Limits Limits
+	// Limited is told which limit refused a request or connection. It must be
+	// cheap; nil is allowed.
+	Limited func(limit string)
 	// Logger takes lines for the operator; nil discards them.
 	Logger *slog.Logger
 }
@@ -83,6 +86,9 @@ func newServer(o Options, p pulse) *Server {
 	}
 	if o.Clock == nil {
 		o.Clock = driver.BootClock
+	}
+	if o.Limited == nil {
+		o.Limited = func(string) {}
 	}
 	o.Logger = driver.Logger(o.Logger)
 	s := &Server{
@@ -165,6 +171,7 @@ func (s *Server) admit(raw net.Conn, path string) {
 	}
 	mine, over, ok := s.quotas.connect(peer)
 	if !ok {
+		s.o.Limited("connections") // nobody tells the peer
 		l.release()
 		_ = raw.Close()
 		return
@@ -222,6 +229,8 @@ func (s *Server) leave(c *conn) {
 func (s *Server) explain(err error) *answer {
 	a := describe(err, s.o.Locks.Name())
 	switch a.reason.Code {
+	case codes.ResourceExhausted:
+		s.o.Limited(a.info.GetMetadata()["limit"])
 	case codes.Unavailable, codes.Unknown, codes.Internal, codes.FailedPrecondition:
 		if !errors.Is(err, errDraining) {
 			s.log.write(levelOf(a.reason.Code), "a call failed", driver.LogReason, a.info.GetReason(), driver.LogError, err)

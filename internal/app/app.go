@@ -99,9 +99,10 @@ func Run(ctx context.Context, o Options) error {
 	o.Logger = driver.Logger(o.Logger)
 	redis.LogClient(o.Logger)
 	d := &daemon{
-		o: o, router: route.New(nil), metrics: metrics.New(o.Build.Version), events: events.New(o.Config.Events),
+		o: o, router: route.New(nil), metrics: metrics.New(described(o)), events: events.New(o.Config.Events),
 		refusals: make(chan error, 1), branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
 	}
+	d.events.OnMissed(func(n uint64) { d.metrics.EventsDropped(metrics.SinkWatch, n) })
 	if o.Config.Replaced {
 		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
 	}
@@ -110,7 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	d.server = socket.New(socket.Options{
 		Locks: d.router, Sessions: d.router, Events: watched{d.events}, Status: d.status, Limits: o.Config.Limits.Peer(), Logger: o.Logger,
-		Authorize: d.authorizer(), Ready: d.ready,
+		Authorize: d.authorizer(), Ready: d.ready, Limited: d.metrics.LimitHit,
 	})
 	err := d.serve(ctx)
 	return errors.Join(err, d.close())

@@ -47,7 +47,9 @@ type Config struct {
 	Backends []Backend
 	// Routes are never empty; the first that matches wins.
 	Routes []Route
-	Limits Limits
+	// Classes name locks in metrics; the first that matches wins.
+	Classes []Class
+	Limits  Limits
 	// Policy is nil if there is none.
 	Policy *policy.Policy
 	// Events is how many events are kept; 0 means the default.
@@ -64,6 +66,16 @@ type Config struct {
 
 // Backend is a store by its URL, which may have a password in it.
 type Backend struct{ Name, URL string }
+
+// Class names the locks of its patterns.
+type Class struct {
+	Match Patterns
+	Name  string
+}
+
+// maxClasses bounds the classes of locks: each has series of its own for each
+// backend.
+const maxClasses = 20
 
 // Route leads locks to a backend.
 type Route struct {
@@ -124,6 +136,9 @@ func (f *File) compile(c *Config, o Overrides) error {
 	if f.Drain.Timeout > 0 {
 		c.DrainTimeout = time.Duration(f.Drain.Timeout)
 	}
+	if err := f.classes(c); err != nil {
+		return err
+	}
 	if err := f.access(c, o.PolicyFile); err != nil {
 		return err
 	}
@@ -160,6 +175,23 @@ func (f *File) access(c *Config, file string) (err error) {
 		c.Policy, err = f.Policy.Compile(policy.System)
 	}
 	return err
+}
+
+func (f *File) classes(c *Config) error {
+	if len(f.LockClasses) > maxClasses {
+		return fmt.Errorf("line %d: there are %d lock_classes; at most %d may be", f.LockClasses[maxClasses].Line, len(f.LockClasses), maxClasses)
+	}
+	for i := range f.LockClasses {
+		switch s := &f.LockClasses[i]; {
+		case len(s.Match) == 0:
+			return fmt.Errorf("line %d: a class of locks needs %q", s.Line, "match")
+		case s.Class == "":
+			return fmt.Errorf("line %d: a class of locks needs %q", s.Line, "class")
+		default:
+			c.Classes = append(c.Classes, Class{s.Match, string(s.Class)})
+		}
+	}
+	return nil
 }
 
 func (f *File) routes(c *Config) error {
