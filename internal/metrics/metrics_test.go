@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/pattern"
+	"github.com/locksidecar/locksidecar/internal/testenv"
 	"github.com/locksidecar/locksidecar/renew"
 )
 
@@ -237,14 +236,7 @@ func TestConditionOfABackend(t *testing.T) {
 
 // What Prometheus's own tool has to say of the page: nothing.
 func TestPromtoolFindsNothingInTheMetrics(t *testing.T) {
-	path, err := filepath.Abs("../../build/tools/promtool")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%v; make it by: make system", err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, "check", "metrics")
+	cmd := exec.CommandContext(t.Context(), testenv.Promtool(t), "check", "metrics")
 	cmd.Stdin = strings.NewReader(served(t, whole(t)))
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
