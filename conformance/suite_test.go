@@ -166,6 +166,12 @@ func TestEndpointOnEmbeddedDurable(t *testing.T) {
 	certified(t, "endpoint", through(t, d))
 }
 
+// Every call is traced, for a collector that is not there.
+func TestEndpointWithTraces(t *testing.T) {
+	d := testenv.Daemon(t, "serve", "--backend", "embedded:", "--traces", "http://127.0.0.1:1")
+	certifiedInPart(t, "endpoint", through(t, d))
+}
+
 func TestEndpointOnRedis(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	d := testenv.Daemon(t, "serve", "--backend", server.URL())

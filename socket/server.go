@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
@@ -42,8 +43,19 @@ type Options struct {
 	// Limited is told which limit refused a request or connection. It must be
 	// cheap; nil is allowed.
 	Limited func(limit string)
+	// Tracer makes spans of calls; nil means that nobody does.
+	Tracer Tracer
 	// Logger takes lines for the operator; nil discards them.
 	Logger *slog.Logger
+}
+
+// Tracer makes spans of calls. Its contexts are those of what is done for them.
+type Tracer interface {
+	// Stats is told of the gRPC calls.
+	Stats() stats.Handler
+	// Begin is told of a call over HTTP, by its gRPC method and with the
+	// request's header; end is called when it has ended.
+	Begin(ctx context.Context, method string, header http.Header) (_ context.Context, end func())
 }
 
 // Server serves the API. Its goroutines end with Shutdown.

@@ -53,7 +53,11 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 	told := observer{counted, d.events}
 	b := &branch{metrics: counted, only: d.config == nil && len(c.Backends) == 1, stopped: make(chan struct{})}
 	b.refuse(false, nil)
-	b.breaker = breaker.New(counted.Driver(raw), breaker.Options{OnStateChange: func(calls, from, to string) {
+	called := counted.Driver(raw)
+	if d.traces != nil {
+		called = d.traces.Driver(name, called)
+	}
+	b.breaker = breaker.New(called, breaker.Options{OnStateChange: func(calls, from, to string) {
 		d.o.Logger.Warn("the circuit breaker changed", driver.LogBackend, name, driver.LogCalls, calls, driver.LogState, to, driver.LogWas, from)
 	}})
 	b.store = backend.New(b.breaker, backend.Options{Name: name, Observer: told, Limits: c.Limits.Sizes(), Logger: d.o.Logger})

@@ -106,6 +106,7 @@ func (d *daemon) unchangeable(c *config.Config) error {
 		same bool
 	}{
 		{"socket.path", c.Socket == was.Socket}, {"socket.mode", c.Mode == was.Mode}, {"metrics", c.Metrics == was.Metrics},
+		{"traces", c.Traces == was.Traces},
 		{"lock_classes", reflect.DeepEqual(c.Classes, was.Classes)}, {"limits", c.Limits == was.Limits}, {"events", c.Events == was.Events},
 	} {
 		if !key.same {

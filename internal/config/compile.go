@@ -12,6 +12,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/internal/pattern"
 	"github.com/locksidecar/locksidecar/internal/policy"
+	"github.com/locksidecar/locksidecar/internal/traces"
 	"github.com/locksidecar/locksidecar/socket"
 )
 
@@ -29,8 +30,9 @@ const (
 type Overrides struct {
 	// Backend is the URL of the one backend, instead of backends and routes.
 	Backend string
-	// Socket and Metrics replace socket.path and metrics.
-	Socket, Metrics string
+	// Socket, Metrics and Traces replace socket.path, metrics and
+	// traces.endpoint.
+	Socket, Metrics, Traces string
 	// PolicyFile names a file of its own, instead of the section policy.
 	PolicyFile string
 	// Limits replace those that are not 0.
@@ -42,6 +44,8 @@ type Config struct {
 	Socket  string
 	Mode    fs.FileMode
 	Metrics string
+	// Traces are off without an endpoint.
+	Traces TracesSection
 	// Backends are those to which a route leads, by name in order. The one that
 	// has no name is called after its driver.
 	Backends []Backend
@@ -127,6 +131,12 @@ func (f *File) compile(c *Config, o Overrides) error {
 	}
 	c.Socket = first(o.Socket, f.Socket.Path, DefaultSocket)
 	c.Metrics = first(o.Metrics, f.Metrics)
+	c.Traces = f.Traces
+	if c.Traces.Endpoint = first(o.Traces, f.Traces.Endpoint); c.Traces.Endpoint != "" {
+		if err := traces.ValidEndpoint(c.Traces.Endpoint); err != nil {
+			return fmt.Errorf("traces.endpoint: %w", err)
+		}
+	}
 	if f.Socket.Mode != 0 {
 		c.Mode = fs.FileMode(f.Socket.Mode)
 	}

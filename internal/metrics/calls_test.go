@@ -46,7 +46,9 @@ func TestEachCallIsCountedByItsOutcome(t *testing.T) {
 	_, _ = c.Evict(ctx, &driver.EvictRequest{LockID: "a", Token: ref.Token, Cause: driver.CauseForced})
 	_, _ = c.Release(ctx, &driver.ReleaseRequest{LeaseRef: ref})
 	driver.ReleaseAsync(ctx, c, &driver.ReleaseRequest{LeaseRef: ref}, func(_ *driver.ReleaseResult, err error) { answered <- err })
-	<-answered
+	if err := <-answered; !errors.Is(err, driver.ErrLost) {
+		t.Fatal(err)
+	}
 	_ = c.Leave(ctx, &driver.LeaveRequest{LockID: "a", RequestID: "2"})
 	_ = c.Ping(ctx)
 	sweeper, ok := driver.As[driver.Sweeper](c)

@@ -147,7 +147,7 @@ var names = []string{
 
 func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
 	m := whole(t)
-	if m.Backend("embedded") != m.Backend("embedded") {
+	if b := m.Backend("embedded"); b != m.Backend("embedded") {
 		t.Error("a backend's metrics are not the same ones each time")
 	}
 	problems, err := testutil.GatherAndLint(m.registry)
