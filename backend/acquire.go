@@ -98,7 +98,7 @@ func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 		q.s.o.Observer.Waiting(-1)
 	}
 	q.s.o.Observer.Acquired(AcquireObservation{
-		Shared: q.req.Shared, Wait: time.Since(q.start), Err: err,
+		LockID: q.req.LockID, Shared: q.req.Shared, Wait: time.Since(q.start), Err: err,
 		Contended: q.queued || errors.Is(err, driver.ErrHeld),
 	})
 	if err != nil {

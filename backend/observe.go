@@ -23,6 +23,7 @@ type Observer interface {
 
 // AcquireObservation describes an acquire that has ended.
 type AcquireObservation struct {
+	LockID string
 	Shared bool
 	// Wait is the time from the call to its end.
 	Wait time.Duration

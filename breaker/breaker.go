@@ -116,6 +116,12 @@ func (b *Breaker) Unwrap() driver.Driver { return b.Driver }
 // State is the state of the breaker of acquires: "closed", "half-open", "open".
 func (b *Breaker) State() string { return b.acquires.State().String() }
 
+// States are those of both breakers, by their names. To ask makes an open one
+// whose time is over half-open, and so tells OnStateChange.
+func (b *Breaker) States() map[string]string {
+	return map[string]string{b.acquires.Name(): b.acquires.State().String(), b.reads.Name(): b.reads.State().String()}
+}
+
 // Acquire makes one attempt, and repeats it under the same request id while the
 // store cannot be reached.
 func (b *Breaker) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {

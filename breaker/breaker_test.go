@@ -129,6 +129,9 @@ func TestOpensOnFailuresAndProbesWithOne(t *testing.T) {
 			if _, err := b.Inspect(t.Context(), "a"); err != nil {
 				t.Errorf("a read met the breaker of acquires: %v", err)
 			}
+			if s := b.States(); s["acquire"] != "open" || s["read"] != "closed" {
+				t.Errorf("the breakers are %v", s)
+			}
 			time.Sleep(3 * time.Second)
 			f.down = nil
 			if _, err := acquire(t, b, async, request("probe")); err != nil || b.State() != "closed" {

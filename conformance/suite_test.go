@@ -14,6 +14,7 @@ import (
 	"github.com/locksidecar/locksidecar/breaker"
 	"github.com/locksidecar/locksidecar/conformance"
 	"github.com/locksidecar/locksidecar/conformance/remote"
+	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
@@ -84,6 +85,18 @@ func file(t testing.TB) string {
 func bare(d driver.Driver) driver.Driver { return d }
 
 func behindBreaker(d driver.Driver) driver.Driver { return breaker.New(d, breaker.Options{}) }
+
+// As the daemon has it: the calls are counted below the breaker.
+func TestEmbeddedBehindMetrics(t *testing.T) {
+	m := metrics.New(metrics.Options{}).Backend("embedded")
+	certified(t, row{name: "embedded-metrics", table: "embedded", whole: true}, memory(t, func(d driver.Driver) driver.Driver { return behindBreaker(m.Driver(d)) }))
+}
+
+// Every call is traced, for a collector that is not there.
+func TestEndpointWithTraces(t *testing.T) {
+	d := testenv.Daemon(t, "serve", "--backend", "embedded:", "--traces", "http://127.0.0.1:1")
+	certified(t, row{name: "embedded-traces", table: "endpoint"}, through(t, d))
+}
 
 // through is a harness on a sidecar, once it has met its store.
 func through(t *testing.T, sidecar *testenv.Process) conformance.Harness {

@@ -26,14 +26,42 @@ type Store interface {
 
 // Observer is told what the keeper does; its methods must not block.
 type Observer interface {
-	// Held is called with +1 and -1 as leases are held and end.
-	Held(delta int)
+	// Held is called as leases are held and end.
+	Held(HeldObservation)
 	// Lost is called for each lease that was lost, and for each hold that was
 	// lost of a lease that goes on.
 	Lost(LostObservation)
-	// Renewed is called for each renewal that was answered: "ok", "failed" (it
-	// is retried) or "lost".
-	Renewed(result string)
+	// Renewed is called for each renewal that was answered.
+	Renewed(RenewedObservation)
+}
+
+// The results of a renewal.
+const (
+	// ResultOK: the lease was prolonged.
+	ResultOK = "ok"
+	// ResultFailed: nothing was decided, it is retried.
+	ResultFailed = "failed"
+	// ResultLost: the lease does not stand any more.
+	ResultLost = "lost"
+)
+
+// HeldObservation says that a lease is held, or is not held any more.
+type HeldObservation struct {
+	LockID string
+	Shared bool
+	// Delta is +1, or -1 at the end.
+	Delta int
+	// For is how long it was held here, at the end.
+	For time.Duration
+}
+
+// RenewedObservation describes a renewal that was answered.
+type RenewedObservation struct {
+	// Result is one of the results.
+	Result string
+	// Left is what was left to valid-until when the answer came, before it
+	// counted, and TTL the lease's.
+	Left, TTL time.Duration
 }
 
 // LostObservation describes what was lost.
@@ -82,9 +110,9 @@ type Keeper struct {
 
 type nobody struct{}
 
-func (nobody) Held(int)             {}
-func (nobody) Lost(LostObservation) {}
-func (nobody) Renewed(string)       {}
+func (nobody) Held(HeldObservation)       {}
+func (nobody) Lost(LostObservation)       {}
+func (nobody) Renewed(RenewedObservation) {}
 
 // New returns a keeper over the store. Close ends its goroutines.
 func New(store Store, o Options) *Keeper {

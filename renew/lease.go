@@ -30,6 +30,8 @@ type lease struct {
 	s     *Session
 	phase phase
 	holds []*hold
+	// since is when it was entered here.
+	since driver.Instant
 	// ttl is what renewals ask for.
 	ttl     time.Duration
 	renewAt driver.Instant
@@ -193,7 +195,9 @@ func (l *lease) giveBack(h *hold) {
 func (l *lease) unhold(to phase) {
 	if l.phase == live {
 		l.s.k.held.Add(-1)
-		l.s.k.o.Observer.Held(-1)
+		l.s.k.o.Observer.Held(HeldObservation{
+			LockID: l.LockID, Shared: l.Shared, Delta: -1, For: l.s.k.o.Clock.Now().Sub(l.since),
+		})
 	}
 	l.phase = to
 }

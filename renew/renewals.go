@@ -139,7 +139,7 @@ func (l *lease) renewed(round int, attach int64, res backend.RenewResult) {
 		}
 		now := k.o.Clock.Now()
 		if reason, decided := reasonOf(res.Err); decided && !(reason == ReasonReattached && l.reattaches(attach)) {
-			k.o.Observer.Renewed("lost")
+			k.o.Observer.Renewed(l.answered(ResultLost, now))
 			l.lose(reason)
 			return
 		}
@@ -150,16 +150,16 @@ func (l *lease) renewed(round int, attach int64, res backend.RenewResult) {
 		newest := round == l.round
 		switch {
 		case res.Err != nil:
-			k.o.Observer.Renewed("failed")
+			k.o.Observer.Renewed(l.answered(ResultFailed, now))
 			if newest { // else a newer attempt was answered before
 				l.failures++
 				pause := min(l.TTL/retryShare<<min(l.failures-1, 8), l.TTL/retryCapShare)
 				l.renewAt = now.Add(pause/2 + rand.N(pause/2+1))
 			}
 		case res.Lease.ValidUntil < l.ValidUntil:
-			k.o.Observer.Renewed("ok") // and so it was here
+			k.o.Observer.Renewed(l.answered(ResultOK, now)) // and so it was here
 		default:
-			k.o.Observer.Renewed("ok")
+			k.o.Observer.Renewed(l.answered(ResultOK, now))
 			l.ValidUntil, l.TTL, l.ExpiresAt = res.Lease.ValidUntil, res.Lease.TTL, res.Lease.ExpiresAt
 			next := nextRenewal(res.Lease.Origin, l.TTL)
 			if newest {
@@ -176,6 +176,11 @@ func (l *lease) renewed(round int, attach int64, res backend.RenewResult) {
 		}
 		l.schedule()
 	})
+}
+
+// answered describes the answer to a renewal, before it counts.
+func (l *lease) answered(result string, now driver.Instant) RenewedObservation {
+	return RenewedObservation{Result: result, Left: l.ValidUntil.Sub(now), TTL: l.TTL}
 }
 
 // reattaches says whether it may be this session's own adopt, of another hold,

@@ -257,10 +257,10 @@ func (s *Session) granted(h *hold, l *backend.Lease) (older *lease) {
 	owner := lockOwner{l.LockID, l.OwnerID}
 	held := s.byOwner[owner]
 	if held == nil || held.Token != l.Token || held.phase != live {
-		held = &lease{Lease: *l, s: s, renewAt: nextRenewal(l.Origin, l.TTL)}
+		held = &lease{Lease: *l, s: s, since: s.k.o.Clock.Now(), renewAt: nextRenewal(l.Origin, l.TTL)}
 		s.byOwner[owner] = held
 		s.k.held.Add(1)
-		s.k.o.Observer.Held(1)
+		s.k.o.Observer.Held(HeldObservation{LockID: l.LockID, Shared: l.Shared, Delta: 1})
 	} else {
 		// Answers may come in another order than the store gave them.
 		until, attach := max(held.ValidUntil, l.ValidUntil), max(held.Attach, l.Attach)

@@ -36,7 +36,7 @@ var steady = pulse{period: 5 * time.Second, timeout: 10 * time.Second}
 
 func (s *Server) newGRPC() *grpc.Server {
 	limits := &s.quotas.limits
-	g := grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.Creds(peerCredentials{}),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
@@ -44,14 +44,18 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(s.pulse.timeout),
 		grpc.InTapHandle(s.tap),
-		grpc.MaxRecvMsgSize(slack*limits.Message),
-		grpc.MaxConcurrentStreams(uint32(limits.Streams)),    //nolint:gosec // a small number
-		grpc.MaxHeaderListSize(uint32(slack*limits.Headers)), //nolint:gosec // a small number
+		grpc.MaxRecvMsgSize(slack * limits.Message),
+		grpc.MaxConcurrentStreams(uint32(limits.Streams)),      //nolint:gosec // a small number
+		grpc.MaxHeaderListSize(uint32(slack * limits.Headers)), //nolint:gosec // a small number
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
-		grpc.NumStreamWorkers(uint32(2*runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
+		grpc.NumStreamWorkers(uint32(2 * runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
 		grpc.WaitForHandlers(true),
-	)
+	}
+	if s.o.Tracer != nil {
+		options = append(options, grpc.StatsHandler(s.o.Tracer.Stats()))
+	}
+	g := grpc.NewServer(options...)
 	lockpb.RegisterLockServiceServer(g, lockService{s: s})
 	lockpb.RegisterAdminServiceServer(g, adminService{s: s})
 	healthpb.RegisterHealthServer(g, healthService{s: s})

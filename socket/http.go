@@ -52,6 +52,11 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.healthz(w)
 		return
 	}
+	if s.o.Tracer != nil {
+		ctx, end := s.o.Tracer.Begin(r.Context(), e.method, r.Header)
+		defer end()
+		r = r.WithContext(ctx)
+	}
 	c, err := s.authorize(r.Context(), e.method, e.lockID)
 	if err != nil {
 		w.Header().Set("Connection", "close")

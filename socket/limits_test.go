@@ -2,6 +2,7 @@ package socket_test
 
 import (
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -23,7 +24,13 @@ func isLimit(t *testing.T, err error, limit string) {
 }
 
 func TestConnectionsOfAPeerAreLimited(t *testing.T) {
-	s := start(t, socket.Options{Limits: socket.Limits{Connections: 1}}, nil)
+	var hit atomic.Int64
+	s := start(t, socket.Options{Limits: socket.Limits{Connections: 1}, Limited: func(limit string) {
+		if limit != "connections" {
+			t.Errorf("the limit of %q was hit", limit)
+		}
+		hit.Add(1)
+	}}, nil)
 	c := dial(t, s.path)
 	l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "a"})
 	if err != nil {
@@ -34,6 +41,9 @@ func TestConnectionsOfAPeerAreLimited(t *testing.T) {
 	isLimit(t, err, "connections")
 	if code, e, _ := call(t, httpClient(t, s.path), "GET", "/locks/a", ""); code != 429 || reasonIn(t, e) != "LIMIT_EXCEEDED" {
 		t.Errorf("over HTTP: %d %v", code, e)
+	}
+	if n := hit.Load(); n != 2 {
+		t.Errorf("the limit was hit %d times, want 2", n)
 	}
 	// A limit must not lose a lease.
 	if _, err := over.Renew(within(t), &lockpb.RenewRequest{LockId: "a", LeaseId: l.GetLeaseId(), FencingToken: l.GetFencingToken()}); err != nil {

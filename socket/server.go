@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
@@ -39,8 +40,22 @@ type Options struct {
 	// driver.BootClock.
 	Clock  driver.Clock
 	Limits Limits
+	// Limited is told which limit refused a request or connection. It must be
+	// cheap; nil is allowed.
+	Limited func(limit string)
+	// Tracer makes spans of calls; nil means that nobody does.
+	Tracer Tracer
 	// Logger takes lines for the operator; nil discards them.
 	Logger *slog.Logger
+}
+
+// Tracer makes spans of calls. Its contexts are those of what is done for them.
+type Tracer interface {
+	// Stats is told of the gRPC calls.
+	Stats() stats.Handler
+	// Begin is told of a call over HTTP, by its gRPC method and with the
+	// request's header; end is called when it has ended.
+	Begin(ctx context.Context, method string, header http.Header) (_ context.Context, end func())
 }
 
 // Server serves the API. Its goroutines end with Shutdown.
@@ -83,6 +98,9 @@ func newServer(o Options, p pulse) *Server {
 	}
 	if o.Clock == nil {
 		o.Clock = driver.BootClock
+	}
+	if o.Limited == nil {
+		o.Limited = func(string) {}
 	}
 	o.Logger = driver.Logger(o.Logger)
 	s := &Server{
@@ -165,6 +183,7 @@ func (s *Server) admit(raw net.Conn, path string) {
 	}
 	mine, over, ok := s.quotas.connect(peer)
 	if !ok {
+		s.o.Limited("connections") // nobody tells the peer
 		l.release()
 		_ = raw.Close()
 		return
@@ -222,6 +241,8 @@ func (s *Server) leave(c *conn) {
 func (s *Server) explain(err error) *answer {
 	a := describe(err, s.o.Locks.Name())
 	switch a.reason.Code {
+	case codes.ResourceExhausted:
+		s.o.Limited(a.info.GetMetadata()["limit"])
 	case codes.Unavailable, codes.Unknown, codes.Internal, codes.FailedPrecondition:
 		if !errors.Is(err, errDraining) {
 			s.log.write(levelOf(a.reason.Code), "a call failed", driver.LogReason, a.info.GetReason(), driver.LogError, err)

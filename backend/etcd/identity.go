@@ -16,8 +16,10 @@ const lookEvery = time.Minute
 
 // members is what the members said of themselves last.
 type members struct {
-	mu      sync.Mutex
-	told    map[string]driver.Server
+	mu   sync.Mutex
+	told map[string]driver.Server
+	// used is the share of its quota that each has used, if it says so.
+	used    map[string]float64
 	next    driver.Instant
 	looking bool
 }
@@ -35,7 +37,7 @@ func (m *members) look(s *Store) {
 }
 
 func (m *members) ask(s *Store) {
-	told := make(map[string]driver.Server)
+	told, used := make(map[string]driver.Server), make(map[string]float64)
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -47,6 +49,7 @@ func (m *members) ask(s *Store) {
 			}
 			m.told[address] = server
 		}
+		m.used = used
 	}()
 	c, err := s.connected()
 	if err != nil {
@@ -74,6 +77,9 @@ func (m *members) ask(s *Store) {
 			server.Warnings = append(server.Warnings, "the member raises an alarm: "+strings.ToLower(alarm))
 		}
 		told[address] = server
+		if status.DbSizeQuota > 0 {
+			used[address] = float64(status.DbSize) / float64(status.DbSizeQuota)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ var (
 	_ driver.Sweeper      = (*Store)(nil)
 	_ driver.Describer    = (*Store)(nil)
 	_ driver.Quarantiner  = (*Store)(nil)
+	_ driver.Measurer     = (*Store)(nil)
 )
 
 const (

@@ -23,6 +23,7 @@ var (
 	_ driver.Describer    = (*Store)(nil)
 	_ driver.Quarantiner  = (*Store)(nil)
 	_ driver.Initializer  = (*Store)(nil)
+	_ driver.Measurer     = (*Store)(nil)
 )
 
 // shards is part of the format: 4096, three hexadecimal digits.

@@ -15,6 +15,7 @@ const (
 	backendVariable = "LOCKSIDECAR_BACKEND"
 	socketVariable  = "LOCKSIDECAR_SOCKET"
 	metricsVariable = "LOCKSIDECAR_METRICS"
+	tracesVariable  = "LOCKSIDECAR_TRACES"
 	policyVariable  = "LOCKSIDECAR_POLICY"
 )
 
@@ -37,6 +38,7 @@ func (s *settings) flags(c *cobra.Command) {
 	f.StringVar(&s.o.Backend, "backend", "", "URL of the one backend, instead of the file's: redis://host:port, rediss://, redis+unix:///path, embedded:///path (a file) or embedded: (memory)")
 	f.StringVar(&s.o.Socket, "socket", "", "path of the socket (default "+config.DefaultSocket+")")
 	f.StringVar(&s.o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
+	f.StringVar(&s.o.Traces, "traces", "", "URL of the collector of traces, by OTLP over gRPC, such as http://127.0.0.1:4317 (default none)")
 	f.StringVar(&s.o.PolicyFile, "policy", "", "file that says who may acquire, inspect and force which locks (default: whoever may open the socket)")
 	for _, l := range s.o.Limits.All() {
 		f.IntVar(l.Value, "limit-"+l.Name, 0, l.Usage)
@@ -49,6 +51,7 @@ func (s *settings) environment() {
 	s.o.Backend = fallback(s.o.Backend, backendVariable)
 	s.o.Socket = fallback(s.o.Socket, socketVariable)
 	s.o.Metrics = fallback(s.o.Metrics, metricsVariable)
+	s.o.Traces = fallback(s.o.Traces, tracesVariable)
 	s.o.PolicyFile = fallback(s.o.PolicyFile, policyVariable)
 }
 

@@ -36,6 +36,7 @@ import (
 	"github.com/locksidecar/locksidecar/internal/policy"
 	"github.com/locksidecar/locksidecar/internal/route"
 	"github.com/locksidecar/locksidecar/internal/sdnotify"
+	"github.com/locksidecar/locksidecar/internal/traces"
 	"github.com/locksidecar/locksidecar/socket"
 )
 
@@ -73,11 +74,13 @@ func OpenDriver(ctx context.Context, url string, env driver.Env) (driver.Driver,
 
 // daemon is a running one.
 type daemon struct {
-	o        Options
-	router   *route.Router
-	server   *socket.Server
-	metrics  *metrics.Metrics
-	events   *events.Log
+	o       Options
+	router  *route.Router
+	server  *socket.Server
+	metrics *metrics.Metrics
+	events  *events.Log
+	// traces is nil if they are off.
+	traces   *traces.Tracer
 	policy   atomic.Pointer[policy.Policy]
 	draining atomic.Bool
 	// refusals get why the daemon cannot serve at all.
@@ -99,8 +102,15 @@ func Run(ctx context.Context, o Options) error {
 	o.Logger = driver.Logger(o.Logger)
 	redis.LogClient(o.Logger)
 	d := &daemon{
-		o: o, router: route.New(nil), metrics: metrics.New(o.Build.Version), events: events.New(o.Config.Events),
+		o: o, router: route.New(nil), metrics: metrics.New(described(o)), events: events.New(o.Config.Events),
 		refusals: make(chan error, 1), branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
+	}
+	d.events.OnMissed(func(n uint64) { d.metrics.EventsDropped(metrics.SinkWatch, n) })
+	if c := o.Config.Traces; c.Endpoint != "" {
+		var err error
+		if d.traces, err = traces.New(ctx, traces.Options{Endpoint: c.Endpoint, OneIn: c.OneIn, Version: o.Build.Version, Logger: o.Logger}); err != nil {
+			return err
+		}
 	}
 	if o.Config.Replaced {
 		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
@@ -108,10 +118,14 @@ func Run(ctx context.Context, o Options) error {
 	if err := d.apply(ctx, o.Config); err != nil {
 		return errors.Join(err, d.close())
 	}
-	d.server = socket.New(socket.Options{
+	options := socket.Options{
 		Locks: d.router, Sessions: d.router, Events: watched{d.events}, Status: d.status, Limits: o.Config.Limits.Peer(), Logger: o.Logger,
-		Authorize: d.authorizer(), Ready: d.ready,
-	})
+		Authorize: d.authorizer(), Ready: d.ready, Limited: d.metrics.LimitHit,
+	}
+	if d.traces != nil {
+		options.Tracer = d.traces
+	}
+	d.server = socket.New(options)
 	err := d.serve(ctx)
 	return errors.Join(err, d.close())
 }
@@ -197,7 +211,13 @@ func (d *daemon) close() error {
 	ctx, stop := context.WithDeadline(context.Background(), d.deadline)
 	defer stop()
 	d.router.Wait()
-	return d.closeBranches(ctx)
+	err := d.closeBranches(ctx)
+	if d.traces != nil {
+		if lost := d.traces.Close(ctx); lost != nil {
+			d.o.Logger.Warn("the last spans of traces are not sent", driver.LogError, lost)
+		}
+	}
+	return err
 }
 
 func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {

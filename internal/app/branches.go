@@ -6,21 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/breaker"
 	"github.com/locksidecar/locksidecar/internal/config"
+	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/route"
 	"github.com/locksidecar/locksidecar/renew"
-)
-
-const (
-	// probeEvery is how often a backend is asked for a sign of life.
-	probeEvery = time.Second
-	// probeTimeout bounds one such question.
-	probeTimeout = 2 * time.Second
 )
 
 // branch is an open backend.
@@ -28,6 +21,7 @@ type branch struct {
 	*route.Branch
 	breaker *breaker.Breaker
 	store   *backend.Store
+	metrics *metrics.Backend
 	ready   atomic.Bool
 	// retired: no route leads to it.
 	retired atomic.Bool
@@ -55,10 +49,15 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 	if name == "" {
 		name = raw.Capabilities().Name
 	}
-	told := observer{d.metrics.Backend(name), d.events}
-	b := &branch{only: d.config == nil && len(c.Backends) == 1, stopped: make(chan struct{})}
+	counted := d.metrics.Backend(name)
+	told := observer{counted, d.events}
+	b := &branch{metrics: counted, only: d.config == nil && len(c.Backends) == 1, stopped: make(chan struct{})}
 	b.refuse(false, nil)
-	b.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(calls, from, to string) {
+	called := counted.Driver(raw)
+	if d.traces != nil {
+		called = d.traces.Driver(name, called)
+	}
+	b.breaker = breaker.New(called, breaker.Options{OnStateChange: func(calls, from, to string) {
 		d.o.Logger.Warn("the circuit breaker changed", driver.LogBackend, name, driver.LogCalls, calls, driver.LogState, to, driver.LogWas, from)
 	}})
 	b.store = backend.New(b.breaker, backend.Options{Name: name, Observer: told, Limits: c.Limits.Sizes(), Logger: d.o.Logger})
@@ -96,62 +95,6 @@ func (d *daemon) closeBranches(ctx context.Context) error {
 		err = errors.Join(err, <-ended)
 	}
 	return err
-}
-
-// probe asks a backend for a sign of life until ctx ends.
-func (d *daemon) probe(ctx context.Context, b *branch) {
-	t := time.NewTicker(probeEvery)
-	defer t.Stop()
-	for first := true; ; first = false {
-		ask, cancel := context.WithTimeout(ctx, probeTimeout)
-		err := b.store.Ping(ask)
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		refused := errors.Is(err, driver.ErrInvalid)
-		b.refuse(refused, err)
-		if refused && b.only {
-			d.refused(fmt.Errorf("backend %q: %w", b.Name(), err))
-		}
-		if was := b.ready.Swap(err == nil); was != (err == nil) || first && err != nil {
-			d.tellReady(b, err)
-		}
-		if !b.retired.Load() {
-			d.metrics.Ready(b.Name(), err == nil)
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// refuse notes whether the store cannot be served, and why.
-func (b *branch) refuse(refused bool, err error) {
-	text := ""
-	if refused {
-		text = err.Error()
-	}
-	b.refusal.Store(&text)
-}
-
-// refused ends a daemon whose one backend cannot be served with its options.
-func (d *daemon) refused(err error) {
-	select {
-	case d.refusals <- err:
-	default: // one is enough
-	}
-}
-
-// tellReady logs whether a backend answers.
-func (d *daemon) tellReady(b *branch, err error) {
-	if err != nil {
-		d.o.Logger.Warn("the backend does not answer", driver.LogBackend, b.Name(), driver.LogError, err)
-		return
-	}
-	d.o.Logger.Info("the backend answers", driver.LogBackend, b.Name())
 }
 
 // list are the open branches, those of the routes first, each kind in the order

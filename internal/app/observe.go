@@ -31,6 +31,15 @@ func (o observer) Lost(l renew.LostObservation) {
 	o.events.Lost(l)
 }
 
+// described is what the metrics know of the process.
+func described(o Options) metrics.Options {
+	m := metrics.Options{Version: o.Build.Version, Revision: o.Build.Revision, GoVersion: o.Build.GoVersion}
+	for _, c := range o.Config.Classes {
+		m.Classes = append(m.Classes, metrics.Class{Match: c.Match, Name: c.Name})
+	}
+	return m
+}
+
 // watched is the log as the socket needs it.
 type watched struct{ log *events.Log }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -105,7 +106,8 @@ func (d *daemon) unchangeable(c *config.Config) error {
 		same bool
 	}{
 		{"socket.path", c.Socket == was.Socket}, {"socket.mode", c.Mode == was.Mode}, {"metrics", c.Metrics == was.Metrics},
-		{"limits", c.Limits == was.Limits}, {"events", c.Events == was.Events},
+		{"traces", c.Traces == was.Traces},
+		{"lock_classes", reflect.DeepEqual(c.Classes, was.Classes)}, {"limits", c.Limits == was.Limits}, {"events", c.Events == was.Events},
 	} {
 		if !key.same {
 			err = errors.Join(err, fmt.Errorf("%s cannot change while the daemon runs: restart it, or undo the change", key.name))
@@ -179,7 +181,7 @@ func (d *daemon) retire() {
 		delete(d.branches, at)
 		d.mu.Unlock()
 		if _, known := d.ready()[b.Name()]; !known {
-			d.metrics.Closed(b.Name())
+			b.metrics.Closed()
 		}
 		ctx, stop := context.WithTimeout(context.Background(), retireTimeout)
 		if err := b.close(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/internal/pattern"
 	"github.com/locksidecar/locksidecar/internal/policy"
+	"github.com/locksidecar/locksidecar/internal/traces"
 	"github.com/locksidecar/locksidecar/socket"
 )
 
@@ -29,8 +30,9 @@ const (
 type Overrides struct {
 	// Backend is the URL of the one backend, instead of backends and routes.
 	Backend string
-	// Socket and Metrics replace socket.path and metrics.
-	Socket, Metrics string
+	// Socket, Metrics and Traces replace socket.path, metrics and
+	// traces.endpoint.
+	Socket, Metrics, Traces string
 	// PolicyFile names a file of its own, instead of the section policy.
 	PolicyFile string
 	// Limits replace those that are not 0.
@@ -42,12 +44,16 @@ type Config struct {
 	Socket  string
 	Mode    fs.FileMode
 	Metrics string
+	// Traces are off without an endpoint.
+	Traces TracesSection
 	// Backends are those to which a route leads, by name in order. The one that
 	// has no name is called after its driver.
 	Backends []Backend
 	// Routes are never empty; the first that matches wins.
 	Routes []Route
-	Limits Limits
+	// Classes name locks in metrics; the first that matches wins.
+	Classes []Class
+	Limits  Limits
 	// Policy is nil if there is none.
 	Policy *policy.Policy
 	// Events is how many events are kept; 0 means the default.
@@ -64,6 +70,16 @@ type Config struct {
 
 // Backend is a store by its URL, which may have a password in it.
 type Backend struct{ Name, URL string }
+
+// Class names the locks of its patterns.
+type Class struct {
+	Match Patterns
+	Name  string
+}
+
+// maxClasses bounds the classes of locks: each has series of its own for each
+// backend.
+const maxClasses = 20
 
 // Route leads locks to a backend.
 type Route struct {
@@ -115,6 +131,12 @@ func (f *File) compile(c *Config, o Overrides) error {
 	}
 	c.Socket = first(o.Socket, f.Socket.Path, DefaultSocket)
 	c.Metrics = first(o.Metrics, f.Metrics)
+	c.Traces = f.Traces
+	if c.Traces.Endpoint = first(o.Traces, f.Traces.Endpoint); c.Traces.Endpoint != "" {
+		if err := traces.ValidEndpoint(c.Traces.Endpoint); err != nil {
+			return fmt.Errorf("traces.endpoint: %w", err)
+		}
+	}
 	if f.Socket.Mode != 0 {
 		c.Mode = fs.FileMode(f.Socket.Mode)
 	}
@@ -123,6 +145,9 @@ func (f *File) compile(c *Config, o Overrides) error {
 	c.Leave = f.Drain.Leases == Leave
 	if f.Drain.Timeout > 0 {
 		c.DrainTimeout = time.Duration(f.Drain.Timeout)
+	}
+	if err := f.classes(c); err != nil {
+		return err
 	}
 	if err := f.access(c, o.PolicyFile); err != nil {
 		return err
@@ -160,6 +185,23 @@ func (f *File) access(c *Config, file string) (err error) {
 		c.Policy, err = f.Policy.Compile(policy.System)
 	}
 	return err
+}
+
+func (f *File) classes(c *Config) error {
+	if len(f.LockClasses) > maxClasses {
+		return fmt.Errorf("line %d: there are %d lock_classes; at most %d may be", f.LockClasses[maxClasses].Line, len(f.LockClasses), maxClasses)
+	}
+	for i := range f.LockClasses {
+		switch s := &f.LockClasses[i]; {
+		case len(s.Match) == 0:
+			return fmt.Errorf("line %d: a class of locks needs %q", s.Line, "match")
+		case s.Class == "":
+			return fmt.Errorf("line %d: a class of locks needs %q", s.Line, "class")
+		default:
+			c.Classes = append(c.Classes, Class{s.Match, string(s.Class)})
+		}
+	}
+	return nil
 }
 
 func (f *File) routes(c *Config) error {

@@ -171,6 +171,12 @@ func TestRefusals(t *testing.T) {
 		{"a route without match", two + "routes:\n- {backend: a}\n", "line 3: a route needs \"match\"", true},
 		{"a pattern", two + "routes:\n- {match: ['a*'], backend: a}\n", `line 3: routes[1].match: the pattern "a*": a * stands for`, true},
 		{"no pattern", two + "routes:\n- {match: [], backend: a}\n", "line 3: routes[1].match: want a pattern", true},
+		{"a class without match", two + "lock_classes:\n- {class: a}\n", `line 3: a class of locks needs "match"`, true},
+		{"a class without name", two + "lock_classes:\n- {match: a}\n", `line 3: a class of locks needs "class"`, true},
+		{"the name of a class", two + "lock_classes:\n- {match: a, class: 'a b'}\n", `line 3: lock_classes[1].class: want up to 63 lower-case`, true},
+		{"many classes", two + "lock_classes:\n" + strings.Repeat("- {match: a, class: a}\n", 21), "line 23: there are 21 lock_classes; at most 20 may be", true},
+		{"a collector", two + "traces: {endpoint: 'collector:4317'}\n", "traces.endpoint: want the collector's URL", false},
+		{"one call in none", two + "traces: {one_in: 0}\n", "line 2: traces.one_in: want a whole number of at least 1", true},
 		{"a short ttl", two + "routes:\n- {match: a, backend: a, ttl: 1ms}\n", "line 3: the route's ttl is 1ms", false},
 		{"several backends, no routes", "\n" + two, "line 2: there are 2 backends and no routes", false},
 		{"an admin listener", two + "admin: ':1'\n", "admin: this version has no", true},
@@ -200,17 +206,17 @@ func TestRefusals(t *testing.T) {
 
 // Flags and environment win over the file.
 func TestOverrides(t *testing.T) {
-	f, err := config.Parse([]byte(two + "socket: {path: /a}\nmetrics: ':1'\nlimits: {leases: 5, page: 7}\nroutes: [{match: a, backend: a}]\n" +
+	f, err := config.Parse([]byte(two + "socket: {path: /a}\nmetrics: ':1'\ntraces: {endpoint: 'http://a:1', one_in: 9}\nlimits: {leases: 5, page: 7}\nroutes: [{match: a, backend: a}]\n" +
 		"policy: {rules: []}\ndrain: {leases: leave, timeout: 3s}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	policy := write(t, "policy.yaml", "rules: [{locks: ['**'], may: [acquire]}]\n")
-	c, err := f.Compile("f", config.Overrides{Backend: "embedded:", Socket: "/b", Metrics: ":2", PolicyFile: policy, Limits: config.Limits{Leases: 6}})
+	c, err := f.Compile("f", config.Overrides{Backend: "embedded:", Socket: "/b", Metrics: ":2", Traces: "http://b:1", PolicyFile: policy, Limits: config.Limits{Leases: 6}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Socket != "/b" || c.Metrics != ":2" || c.Limits.Leases != 6 || c.Limits.Page != 7 || !c.Leave || c.DrainTimeout != 3*time.Second {
+	if c.Socket != "/b" || c.Metrics != ":2" || c.Limits.Leases != 6 || c.Limits.Page != 7 || c.Traces != (config.TracesSection{Endpoint: "http://b:1", OneIn: 9}) || !c.Leave || c.DrainTimeout != 3*time.Second {
 		t.Errorf("%+v", c)
 	}
 	if d := cmp.Diff([]config.Backend{{URL: "embedded:"}}, c.Backends); d != "" {
@@ -230,6 +236,23 @@ func TestOverrides(t *testing.T) {
 	}
 	if _, err := (*config.File)(nil).Compile("", config.Overrides{}); !errors.Is(err, config.ErrNoBackend) {
 		t.Errorf("nothing at all: %v", err)
+	}
+}
+
+func TestClassesOfLocks(t *testing.T) {
+	f, err := config.Parse([]byte(two + "routes: [{match: '**', backend: a}]\nlock_classes: [{match: [a/**, b], class: x}, {match: c, class: y}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []config.Overrides{{}, {Backend: "embedded:"}} {
+		c, err := f.Compile("f", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []config.Class{{Match: config.Patterns{{"a", "**"}, {"b"}}, Name: "x"}, {Match: config.Patterns{{"c"}}, Name: "y"}}
+		if d := cmp.Diff(want, c.Classes); d != "" {
+			t.Error(d)
+		}
 	}
 }
 

@@ -8,15 +8,17 @@ import (
 // the JSON Schema are made of: yaml is the key, doc what it means, default what
 // holds without it.
 type File struct {
-	Socket   SocketSection             `yaml:"socket" doc:"The Unix socket on which applications are served."`
-	Admin    string                    `yaml:"admin" doc:"Address of the admin listener. This version has none: it must be left out, or empty."`
-	Metrics  string                    `yaml:"metrics" doc:"Address of /metrics, /healthz and /readyz, such as :9718. Without it there is no such listener."`
-	Backends map[string]BackendSection `yaml:"backends" doc:"The stores, by the names that routes, status, health and metrics have for them: lower-case letters, digits, - and _."`
-	Routes   []RouteSection            `yaml:"routes" doc:"Which backend has which locks: the first route that matches wins. Without routes there is one backend, and it has all."`
-	Limits   Limits                    `yaml:"limits" doc:"What one peer may have at a time, and how large its requests may be."`
-	Policy   *policy.Section           `yaml:"policy" doc:"Who may acquire, inspect and force which locks. Without it, whoever may open the socket may do everything."`
-	Events   EventsSection             `yaml:"events" doc:"The events that Watch tells."`
-	Drain    DrainSection              `yaml:"drain" doc:"What happens on SIGTERM."`
+	Socket      SocketSection             `yaml:"socket" doc:"The Unix socket on which applications are served."`
+	Admin       string                    `yaml:"admin" doc:"Address of the admin listener. This version has none: it must be left out, or empty."`
+	Metrics     string                    `yaml:"metrics" doc:"Address of /metrics, /healthz and /readyz, such as :9718. Without it there is no such listener."`
+	Traces      TracesSection             `yaml:"traces" doc:"Where spans of what is done for an application's call are sent. Without it there are none."`
+	LockClasses []ClassSection            `yaml:"lock_classes" doc:"What locks are called in metrics, which never have a lock's id: the first class that matches. Locks that none matches are of the class other. At most 20."`
+	Backends    map[string]BackendSection `yaml:"backends" doc:"The stores, by the names that routes, status, health and metrics have for them: lower-case letters, digits, - and _."`
+	Routes      []RouteSection            `yaml:"routes" doc:"Which backend has which locks: the first route that matches wins. Without routes there is one backend, and it has all."`
+	Limits      Limits                    `yaml:"limits" doc:"What one peer may have at a time, and how large its requests may be."`
+	Policy      *policy.Section           `yaml:"policy" doc:"Who may acquire, inspect and force which locks. Without it, whoever may open the socket may do everything."`
+	Events      EventsSection             `yaml:"events" doc:"The events that Watch tells."`
+	Drain       DrainSection              `yaml:"drain" doc:"What happens on SIGTERM."`
 	// Line is where Backends stand.
 	Line int `yaml:"-"`
 }
@@ -41,6 +43,19 @@ type RouteSection struct {
 	TTL     Duration `yaml:"ttl" doc:"The TTL of a lease whose request does not say." default:"15s"`
 	MaxHold Duration `yaml:"max_hold" doc:"The longest that a Hold stream may keep a lease: a request may ask for less, not for more. Without it there is no bound."`
 	Line    int      `yaml:"-"`
+}
+
+// TracesSection is about OpenTelemetry.
+type TracesSection struct {
+	Endpoint string `yaml:"endpoint" doc:"The collector's URL, by OTLP over gRPC: http://127.0.0.1:4317, or https:// by TLS."`
+	OneIn    int    `yaml:"one_in" doc:"Of the calls whose application does not say whether they are to be traced, one in so many is." default:"1"`
+}
+
+// ClassSection names the locks of its patterns, for metrics.
+type ClassSection struct {
+	Match Patterns `yaml:"match" doc:"One pattern of lock ids, or a list of them, as for routes."`
+	Class Name     `yaml:"class" doc:"The label lock_class of these locks: lower-case letters, digits, - and _."`
+	Line  int      `yaml:"-"`
 }
 
 // Limits are the numbers that bound peers and requests; 0 means the default.

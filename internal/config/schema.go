@@ -25,6 +25,7 @@ func Schema() []byte {
 // special are the types that read themselves.
 var special = map[reflect.Type]func() schema{
 	reflect.TypeFor[Duration](): func() schema { return schema{"type": "string", "pattern": durationForm} },
+	reflect.TypeFor[Name]():     func() schema { return schema{"type": "string", "pattern": nameForm} },
 	reflect.TypeFor[Mode]():     func() schema { return schema{"type": "string", "pattern": modeForm} },
 	reflect.TypeFor[Leases]():   func() schema { return schema{"enum": []Leases{Release, Leave}} },
 	reflect.TypeFor[Patterns](): func() schema { return words(patternSchema()) },
@@ -75,8 +76,11 @@ func schemaOf(t reflect.Type) schema {
 	switch t {
 	case reflect.TypeFor[File]():
 		properties["admin"].(schema)["maxLength"] = 0
+		properties["lock_classes"].(schema)["maxItems"] = maxClasses
 	case reflect.TypeFor[BackendSection]():
 		s["oneOf"] = []schema{{"required": []string{"url"}}, {"required": []string{"url_file"}}}
+	case reflect.TypeFor[ClassSection]():
+		s["required"] = []string{"match", "class"}
 	case reflect.TypeFor[RouteSection]():
 		s["required"] = []string{"match"}
 	}

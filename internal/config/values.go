@@ -51,6 +51,18 @@ func (m *Mode) UnmarshalYAML(n *yaml.Node) error {
 	return at(n, err)
 }
 
+// Name is what something is called.
+type Name string
+
+// UnmarshalYAML reads it.
+func (m *Name) UnmarshalYAML(n *yaml.Node) error {
+	s, err := text(n)
+	if *m = Name(s); err != nil || !names.MatchString(s) {
+		return at(n, fmt.Errorf("want up to 63 lower-case letters, digits, - and _"))
+	}
+	return nil
+}
+
 // Leases says what becomes of the leases at the end of the process.
 type Leases string
 

@@ -206,6 +206,7 @@ func TestReloadRefusesABadFileAndKeepsTheOldOne(t *testing.T) {
 		{good + "- {macth: b/**, backend: a}\n", "line 4: routes[2]: unknown key"},
 		{good + "- {match: b/**, backend: b}\n", `line 4: the route leads to the backend \"b\"`},
 		{good + "limits: {leases: 5}\n", "limits cannot change while the daemon runs"},
+		{good + "lock_classes: [{match: a, class: a}]\n", "lock_classes cannot change while the daemon runs"},
 		{good + "socket: {mode: '0666'}\n", "socket.mode cannot change"},
 		{"backends: {a: {url: 'redis://u:hunter2@h?wrong=1'}}\n", `backend \"a\"`},
 		{"", "it is empty"},
@@ -220,7 +221,7 @@ func TestReloadRefusesABadFileAndKeepsTheOldOne(t *testing.T) {
 	if strings.Contains(c.d.Output(), "hunter2") {
 		t.Errorf("a secret is in the log:\n%s", c.d.Output())
 	}
-	if n := c.metric(t, `locksidecar_config_reloads_total{result="refused"}`); n != "6" {
+	if n := c.metric(t, `locksidecar_config_reloads_total{result="refused"}`); n != "7" {
 		t.Errorf("%s refused", n)
 	}
 	if got := c.lock(t, "a/1"); len(got.GetHolders()) != 1 || got.GetHolders()[0].GetFencingToken() != l.GetFencingToken() {

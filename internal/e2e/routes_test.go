@@ -153,7 +153,7 @@ func TestReloadMovesRoutesUnderAThousandLeases(t *testing.T) {
 		t.Errorf("%s reloads", n)
 	}
 	for _, reason := range []string{"expired", "unknown", "unreachable", "reattached"} {
-		if n := c.metric(t, `locksidecar_leases_lost_total{backend="a",reason="`+reason+`"}`); n != "0" {
+		if n := c.metric(t, `locksidecar_leases_lost_total{backend="a",lock_class="other",reason="`+reason+`"}`); n != "0" {
 			t.Errorf("%s leases were lost: %s", n, reason)
 		}
 	}

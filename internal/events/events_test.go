@@ -99,6 +99,8 @@ func TestPrefixSelects(t *testing.T) {
 func TestSlowReaderIsToldWhatItMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(100)
+		var missed uint64
+		l.OnMissed(func(n uint64) { missed += n })
 		slow := subscribe(t, l, "", "")
 		for i := range 250 {
 			l.Happened(acquired(i + 1))
@@ -113,6 +115,9 @@ func TestSlowReaderIsToldWhatItMissed(t *testing.T) {
 		}
 		if oldest := rest(t, subscribe(t, l, "", Oldest)); len(oldest) != 101 || oldest[0].GetMissed() != 150 {
 			t.Errorf("from the oldest: %d events", len(oldest))
+		}
+		if missed != 2*150 {
+			t.Errorf("%d events were counted as missed, want 150 of each of the two", missed)
 		}
 	})
 }

@@ -134,6 +134,9 @@ func (s *Subscription) miss(oldest uint64) *lockpb.Event {
 	m := &lockpb.Event{Type: TypeMissed, Cursor: s.l.cursor(oldest - 1), Time: timestamppb.New(time.Now())}
 	if s.foreign == "" {
 		m.Missed = oldest - s.next
+		if s.l.missed != nil {
+			s.l.missed(m.Missed)
+		}
 	}
 	m.Id = TypeMissed + "-" + after + "-" + m.Cursor
 	s.next, s.foreign = oldest, ""

@@ -1,237 +1,161 @@
 // Package metrics keeps the process's metrics in a registry of its own.
 //
 // It guarantees that no lock id, owner or other text of a caller becomes a
-// label, and that a counter on the hot path costs one atomic addition. The
-// names are constants here and nowhere else.
+// label, that the number of series is bounded by the configuration, and that a
+// counter on the hot path costs one atomic addition. The names are constants
+// here and nowhere else.
 package metrics
 
 import (
-	"context"
-	"errors"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/locksidecar/locksidecar/backend"
-	"github.com/locksidecar/locksidecar/backend/driver"
-	"github.com/locksidecar/locksidecar/renew"
 )
 
-// The names of the metrics.
-const (
-	Acquires          = "locksidecar_acquires_total"
-	AcquireWait       = "locksidecar_acquire_wait_seconds"
-	ContendedAcquires = "locksidecar_contended_acquires_total"
-	Waiters           = "locksidecar_waiters"
-	LeasesHeld        = "locksidecar_leases_held"
-	LeasesLost        = "locksidecar_leases_lost_total"
-	LeasesExpired     = "locksidecar_leases_expired_total"
-	Renewals          = "locksidecar_renewals_total"
-	BackendReady      = "locksidecar_backend_ready"
-	BuildInfo         = "locksidecar_build_info"
-	ConfigReloads     = "locksidecar_config_reloads_total"
-)
-
-// The results of a reload.
-const (
-	ReloadOK      = "ok"
-	ReloadRefused = "refused"
-)
-
-// The results of an acquire.
-const (
-	resultGranted     = "granted"
-	resultHeld        = "held"
-	resultCancelled   = "cancelled"
-	resultUnavailable = "unavailable"
-	resultInvalid     = "invalid"
-	resultError       = "error"
-)
+// Options describe the process.
+type Options struct {
+	// Version, Revision and GoVersion are the build's.
+	Version, Revision, GoVersion string
+	// Classes are those of locks: the first that matches. Locks that none
+	// matches are of OtherClass.
+	Classes []Class
+}
 
 // Metrics are those of one process.
 type Metrics struct {
-	registry                         *prometheus.Registry
-	acquires, contended              *prometheus.CounterVec
-	lost, expired, renewals, reloads *prometheus.CounterVec
-	wait                             *prometheus.HistogramVec
-	waiters, held, ready             *prometheus.GaugeVec
+	registry *prometheus.Registry
+	classes  *classes
+
+	// of a class of locks of a backend
+	acquires, contended, lost *prometheus.CounterVec
+	wait, queue, hold         *prometheus.HistogramVec
+	// of a backend
+	expired, renewals, calls             *prometheus.CounterVec
+	margin, callTime                     *prometheus.HistogramVec
+	waiters, held, ready, replicas       *prometheus.GaugeVec
+	lag, memory, breakers, quarantine    *prometheus.GaugeVec
+	reloads, dropped, limits             *prometheus.CounterVec
+	deadlocks, configCurrent, configTime prometheus.Gauge
+	deadlocksDetected                    prometheus.Counter
 
 	mu       sync.Mutex
 	backends map[string]*Backend
 }
 
-// Backend are the metrics of one backend. It implements backend.Observer and
-// renew.Observer.
-type Backend struct {
-	acquires  map[bool]map[string]prometheus.Counter
-	wait      map[bool]prometheus.Observer
-	contended prometheus.Counter
-	waiters   prometheus.Gauge
-	held      prometheus.Gauge
-	lost      map[renew.Reason]prometheus.Counter
-	expired   prometheus.Counter
-	renewals  map[string]prometheus.Counter
+// The buckets of the histograms. Beside them each has a native histogram, whose
+// buckets grow by a tenth.
+var (
+	waitBuckets   = []float64{.0005, .001, .0025, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	holdBuckets   = []float64{.001, .01, .1, .5, 1, 5, 15, 60, 300, 900, 3600, 14_400}
+	callBuckets   = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
+	marginBuckets = []float64{.05, .1, .2, .3, .4, .5, .6, .7, .8, .9, 1}
+	queueBuckets  = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000}
+)
+
+const (
+	nativeFactor   = 1.1
+	nativeBuckets  = 100
+	nativeLifetime = time.Hour
+)
+
+// registration makes metrics in a registry.
+type registration struct{ to *prometheus.Registry }
+
+func (r registration) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	r.to.MustRegister(c)
+	return c
 }
 
-var (
-	_ backend.Observer = (*Backend)(nil)
-	_ renew.Observer   = (*Backend)(nil)
-)
+func (r registration) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	r.to.MustRegister(g)
+	return g
+}
+
+func (r registration) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets, NativeHistogramBucketFactor: nativeFactor,
+		NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: nativeLifetime,
+	}, labels)
+	r.to.MustRegister(h)
+	return h
+}
 
 // New registers the metrics of the Go runtime, of the process and of backends
 // to come.
-func New(version string) *Metrics {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		r.MustRegister(c)
-		return c
-	}
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-		r.MustRegister(g)
-		return g
-	}
+func New(o Options) *Metrics {
+	r := registration{prometheus.NewRegistry()}
+	r.to.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m := &Metrics{
-		registry: r, backends: make(map[string]*Backend),
-		acquires:  counter(Acquires, "Acquires that have ended, by mode and result.", "backend", "mode", "result"),
-		contended: counter(ContendedAcquires, "Acquires that did not get the lock at once.", "backend"),
-		lost:      counter(LeasesLost, "Leases held for applications that were lost, by reason.", "backend", "reason"),
-		expired:   counter(LeasesExpired, "Expired leases that this process evicted; each expiry is counted once in a fleet.", "backend"),
-		renewals:  counter(Renewals, "Renewals that were answered, by result.", "backend", "result"),
-		reloads:   counter(ConfigReloads, "Changed configurations that were taken over or refused.", "result"),
-		waiters:   gauge(Waiters, "Acquires that wait in this process.", "backend"),
-		held:      gauge(LeasesHeld, "Leases that this process holds for applications.", "backend"),
-		ready:     gauge(BackendReady, "Whether the backend answers.", "backend"),
-		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: AcquireWait, Help: "Time from the call of an acquire to its end.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-		}, []string{"backend", "mode"}),
+		registry: r.to, classes: newClasses(o.Classes), backends: make(map[string]*Backend),
+
+		acquires:  r.counter(Acquires, "Acquires that have ended, by mode and result.", "backend", "lock_class", "mode", "result"),
+		wait:      r.histogram(AcquireWait, "Time from the call of an acquire to its end.", waitBuckets, "backend", "lock_class", "mode"),
+		contended: r.counter(ContendedAcquires, "Acquires that did not get the lock at once.", "backend", "lock_class"),
+		queue:     r.histogram(QueueLength, "Waiters of the lock in the whole fleet, as an acquire that was queued found them, itself included.", queueBuckets, "backend", "lock_class"),
+		hold:      r.histogram(LeaseHold, "For how long leases were held for applications, of those that ended.", holdBuckets, "backend", "lock_class", "mode"),
+		lost:      r.counter(LeasesLost, "Leases held for applications that were lost, by reason.", "backend", "lock_class", "reason"),
+
+		expired:    r.counter(LeasesExpired, "Expired leases that this process evicted; each expiry is counted once in a fleet.", "backend"),
+		renewals:   r.counter(Renewals, "Renewals that were answered, by result.", "backend", "result"),
+		margin:     r.histogram(RenewalMargin, "What was left to valid-until when a renewal succeeded, as a share of the TTL.", marginBuckets, "backend"),
+		waiters:    r.gauge(Waiters, "Acquires that wait in this process.", "backend"),
+		held:       r.gauge(LeasesHeld, "Leases that this process holds for applications.", "backend"),
+		calls:      r.counter(BackendCalls, "Calls to the store, each lease of a batch of renewals and each retry by itself, by operation and outcome.", "backend", "operation", "outcome"),
+		callTime:   r.histogram(BackendCallTime, "Time of a call to the store; a batch of renewals is one.", callBuckets, "backend", "operation"),
+		ready:      r.gauge(BackendReady, "Whether the backend answers.", "backend"),
+		replicas:   r.gauge(BackendReplicas, "Replicas that follow the store's primaries, where the store tells.", "backend"),
+		lag:        r.gauge(BackendReplicationLag, "Since when the replica that is the furthest behind has not confirmed, where the store tells and has one.", "backend"),
+		memory:     r.gauge(BackendMemoryUsed, "Share of the store's memory, or of its quota, that is used, of the server that is the fullest, where the store tells.", "backend"),
+		breakers:   r.gauge(BreakerState, "1 for the state that the circuit breaker is in, by the calls that it guards.", "backend", "calls", "state"),
+		quarantine: r.gauge(QuarantineRemaining, "For how long the store will still grant nothing because it may have lost leases; 0 if it grants.", "backend"),
+
+		reloads: r.counter(ConfigReloads, "Changed configurations that were taken over or refused.", "result"),
+		dropped: r.counter(EventsDropped, "Events that a reader of them, by sink, will not get.", "sink"),
+		limits:  r.counter(LimitsHit, "Requests and connections that were refused for a limit, by the limit.", "limit"),
+
+		deadlocks:         r.gauge(Deadlocks, "Deadlocks that stand, as far as this process knows.").WithLabelValues(),
+		deadlocksDetected: r.counter(DeadlocksDetected, "Deadlocks that this process has found.").WithLabelValues(),
+		configCurrent:     r.gauge(ConfigCurrent, "1 if the latest configuration is in force, 0 if it was refused.").WithLabelValues(),
+		configTime:        r.gauge(ConfigLoaded, "When the configuration that is in force was read.").WithLabelValues(),
 	}
-	r.MustRegister(m.wait)
-	gauge(BuildInfo, "1, with the version of this build.", "version").WithLabelValues(version).Set(1)
+	r.gauge(BuildInfo, "1, with the version of this build.", "version", "revision", "go_version").
+		WithLabelValues(o.Version, o.Revision, o.GoVersion).Set(1)
 	for _, result := range []string{ReloadOK, ReloadRefused} {
 		m.reloads.WithLabelValues(result)
 	}
+	m.dropped.WithLabelValues(SinkWatch)
+	m.limits.WithLabelValues("connections")
+	m.configCurrent.Set(1)
+	m.configTime.SetToCurrentTime()
 	return m
 }
 
-// Backend are the metrics of the backend with this name, the same ones each
-// time.
-func (m *Metrics) Backend(name string) *Backend {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if b := m.backends[name]; b != nil {
-		return b
-	}
-	b := &Backend{
-		acquires: make(map[bool]map[string]prometheus.Counter), wait: make(map[bool]prometheus.Observer),
-		contended: m.contended.WithLabelValues(name), waiters: m.waiters.WithLabelValues(name), held: m.held.WithLabelValues(name),
-		lost: make(map[renew.Reason]prometheus.Counter), expired: m.expired.WithLabelValues(name),
-		renewals: make(map[string]prometheus.Counter),
-	}
-	m.ready.WithLabelValues(name)
-	for shared, mode := range map[bool]string{false: "exclusive", true: "shared"} {
-		b.wait[shared] = m.wait.WithLabelValues(name, mode)
-		b.acquires[shared] = make(map[string]prometheus.Counter)
-		for _, result := range []string{resultGranted, resultHeld, resultCancelled, resultUnavailable, resultInvalid, resultError} {
-			b.acquires[shared][result] = m.acquires.WithLabelValues(name, mode, result)
-		}
-	}
-	for _, reason := range renew.Reasons() {
-		b.lost[reason] = m.lost.WithLabelValues(name, string(reason))
-	}
-	for _, result := range []string{"ok", "failed", "lost"} {
-		b.renewals[result] = m.renewals.WithLabelValues(name, result)
-	}
-	m.backends[name] = b
-	return b
-}
-
-func resultOf(err error) string {
-	switch {
-	case err == nil:
-		return resultGranted
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return resultCancelled
-	case errors.Is(err, driver.ErrHeld):
-		return resultHeld
-	case errors.Is(err, driver.ErrInvalid):
-		return resultInvalid
-	case errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrIndeterminate), errors.Is(err, driver.ErrQuarantined):
-		return resultUnavailable
-	}
-	return resultError
-}
-
-// Acquired counts an acquire that has ended.
-func (m *Backend) Acquired(o backend.AcquireObservation) {
-	m.acquires[o.Shared][resultOf(o.Err)].Inc()
-	m.wait[o.Shared].Observe(o.Wait.Seconds())
-	if o.Contended {
-		m.contended.Inc()
-	}
-}
-
-// Waiting counts the acquires that wait.
-func (m *Backend) Waiting(delta int) { m.waiters.Add(float64(delta)) }
-
-// Happened counts the expired leases.
-func (m *Backend) Happened(e backend.Event) {
-	if e.Kind == backend.Ended && e.Cause == driver.CauseExpired {
-		m.expired.Inc()
-	}
-}
-
-// Held counts the leases held.
-func (m *Backend) Held(delta int) { m.held.Add(float64(delta)) }
-
-// Lost counts lost leases.
-func (m *Backend) Lost(o renew.LostObservation) {
-	if c := m.lost[o.Reason]; c != nil {
-		c.Inc()
-	}
-}
-
-// Renewed counts answered renewals.
-func (m *Backend) Renewed(result string) {
-	if c := m.renewals[result]; c != nil {
-		c.Inc()
-	}
-}
-
-// Ready says whether a backend answers.
-func (m *Metrics) Ready(name string, ready bool) {
-	m.ready.WithLabelValues(name).Set(map[bool]float64{true: 1}[ready])
-}
-
-// Closed says that a backend is not used any more: whether it answers is
-// nobody's question. What was counted stays.
-func (m *Metrics) Closed(name string) { m.ready.DeleteLabelValues(name) }
-
 // Reloaded counts a changed configuration: ReloadOK or ReloadRefused.
-func (m *Metrics) Reloaded(result string) { m.reloads.WithLabelValues(result).Inc() }
-
-// Serve returns a server of /metrics, /healthz (the process lives) and /readyz
-// (a backend answers), and nothing else.
-func (m *Metrics) Serve(ready func() bool) *http.Server {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !ready() {
-			http.Error(w, "no backend answers", http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ok\n"))
-	})
-	return &http.Server{
-		Handler: mux, ReadTimeout: 10 * time.Second, ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+func (m *Metrics) Reloaded(result string) {
+	m.reloads.WithLabelValues(result).Inc()
+	if result != ReloadOK {
+		m.configCurrent.Set(0)
+		return
 	}
+	m.configCurrent.Set(1)
+	m.configTime.SetToCurrentTime()
 }
+
+// EventsDropped counts events that the sink will not get. Sinks are named by
+// this module, not by callers.
+func (m *Metrics) EventsDropped(sink string, n uint64) {
+	m.dropped.WithLabelValues(sink).Add(float64(n))
+}
+
+// LimitHit counts a refusal. Limits are named by this module, not by callers.
+func (m *Metrics) LimitHit(limit string) { m.limits.WithLabelValues(limit).Inc() }
+
+// Deadlocks says how many deadlocks stand.
+func (m *Metrics) Deadlocks(standing int) { m.deadlocks.Set(float64(standing)) }
+
+// DeadlockDetected counts a deadlock once.
+func (m *Metrics) DeadlockDetected() { m.deadlocksDetected.Inc() }

@@ -115,6 +115,12 @@ func ToolsDir(t testing.TB) string {
 	return filepath.Dir(prepared(t, "LOCKSIDECAR_TEST_GRPCURL", "build/tools/grpcurl", "make tools"))
 }
 
+// Promtool is Prometheus's tool that checks metrics, rules and expressions.
+func Promtool(t testing.TB) string {
+	t.Helper()
+	return prepared(t, "LOCKSIDECAR_TEST_PROMTOOL", "build/tools/promtool", "make system")
+}
+
 // prepared is a file of the repository that a make target makes, or the one
 // that the variable names.
 func prepared(t testing.TB, variable, file, target string) string {

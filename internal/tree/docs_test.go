@@ -75,8 +75,8 @@ func code(s string) string {
 
 func TestMetricsTableOfTheDocumentsIsTheCodes(t *testing.T) {
 	w := httptest.NewRecorder()
-	m := metrics.New("v1")
-	m.Backend("redis")
+	m := metrics.New(metrics.Options{Version: "v1"})
+	m.Backend("redis").Vitals(driver.Vitals{Replicates: true, Replicas: 1, MemoryUsed: .5})
 	m.Serve(func() bool { return true }).Handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	help, labels := map[string]string{}, map[string][]string{}
 	series := regexp.MustCompile(`^(locksidecar_\w+?)(?:_bucket|_sum|_count)?\{(.*)\} `)
