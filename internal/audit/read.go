@@ -12,6 +12,10 @@ import (
 // maxLine bounds a line, in bytes.
 const maxLine = 1 << 20
 
+// maxTorn bounds the lines one after the other that are none: each is of a life
+// that was killed while it wrote its first line.
+const maxTorn = 1000
+
 // Source is one file of a fleet's logs. It is opened once for each pass.
 type Source struct {
 	Name string
@@ -41,7 +45,8 @@ func read(index int, s Source, line func(where, *Line) error, tears func(torn)) 
 	defer func() { err = errors.Join(err, f.Close()) }()
 	in := bufio.NewReaderSize(f, 256<<10)
 	at := where{source: int32(index)} //nolint:gosec // a number of files
-	var open *torn
+	// open are the latest lines that were none: what follows them is to come.
+	var open []torn
 	last := ""
 	for {
 		raw, whole, err := next(in)
@@ -57,25 +62,28 @@ func read(index int, s Source, line func(where, *Line) error, tears func(torn)) 
 		}
 		l := &Line{}
 		if json.Unmarshal(raw, l) != nil || l.Run == "" || l.Type == "" {
-			if open != nil {
-				tears(*open)
+			open = append(open, torn{at: at, before: last})
+			if len(open) == maxTorn {
+				return fmt.Errorf("%s:%d: is no audit log: %d lines one after the other are none of one", s.Name, at.line, maxTorn)
 			}
-			open = &torn{at: at, before: last}
 			continue
 		}
-		if open != nil {
-			open.after = l.Run
-			tears(*open)
-			open = nil
+		for _, t := range open {
+			t.after = l.Run
+			tears(t)
 		}
+		open = open[:0]
 		last = l.Run
 		if err := line(at, l); err != nil {
 			return err
 		}
 	}
-	if open != nil {
-		open.tail = true
-		tears(*open)
+	if len(open) > 0 && last == "" {
+		return fmt.Errorf("%s:%d: is no audit log: no line is one of an audit log's", s.Name, open[0].at.line)
+	}
+	for _, t := range open {
+		t.tail = true
+		tears(t)
 	}
 	return nil
 }
