@@ -10,7 +10,8 @@
 //  2. streams end; what they hold is released, or left to be adopted;
 //  3. the keepers wait for the releases;
 //  4. the metrics listener and the backends' connections close;
-//  5. the socket's files are removed.
+//  5. the sinks of events get what happened until then, for a bounded time;
+//  6. the socket's files are removed.
 package app
 
 import (
@@ -78,6 +79,7 @@ type daemon struct {
 	server   *socket.Server
 	metrics  *metrics.Metrics
 	events   *events.Log
+	sinks    sinks
 	policy   atomic.Pointer[policy.Policy]
 	draining atomic.Bool
 	// refusals get why the daemon cannot serve at all.
@@ -102,6 +104,7 @@ func Run(ctx context.Context, o Options) error {
 		o: o, router: route.New(nil), metrics: metrics.New(o.Build.Version), events: events.New(o.Config.Events),
 		refusals: make(chan error, 1), branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
 	}
+	d.sinks = newSinks(d)
 	if o.Config.Replaced {
 		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
 	}
@@ -197,7 +200,9 @@ func (d *daemon) close() error {
 	ctx, stop := context.WithDeadline(context.Background(), d.deadline)
 	defer stop()
 	d.router.Wait()
-	return d.closeBranches(ctx)
+	err := d.closeBranches(ctx)
+	d.sinks.close() // what was released is told, too
+	return err
 }
 
 func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {

@@ -55,7 +55,7 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 	if name == "" {
 		name = raw.Capabilities().Name
 	}
-	told := observer{d.metrics.Backend(name), d.events}
+	told := observer{d.metrics.Backend(name), d.events.Of(name)}
 	b := &branch{only: d.config == nil && len(c.Backends) == 1, stopped: make(chan struct{})}
 	b.refuse(false, nil)
 	b.breaker = breaker.New(raw, breaker.Options{OnStateChange: func(calls, from, to string) {

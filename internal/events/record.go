@@ -74,20 +74,36 @@ func (s *Subscription) Records(ctx context.Context) ([]Record, error) {
 			}
 		}
 		records := make([]Record, 0, len(s.batch))
-		// Both clocks run alike but for suspends, of which there is none between.
-		boot := driver.BootClock.Now().Add(-time.Since(processStart))
+		early, late := began()
 		for i := range s.batch {
-			records = append(records, s.batch[i].record(s.l.life, from+uint64(i), boot)) //nolint:gosec // an index
+			records = append(records, s.batch[i].record(s.l.life, from+uint64(i), early, late)) //nolint:gosec // an index
 		}
 		clear(s.batch)
 		return records, nil
 	}
 }
 
-// record is the event as a sink gets it. boot is when the process began.
-func (e *entry) record(run string, seq uint64, boot driver.Instant) Record {
+// began is when the process began on the clock that runs through suspend, as it
+// would have been without the suspends since: not before early, not after late.
+func began() (early, late driver.Instant) {
+	for try := range 8 {
+		before := time.Since(processStart)
+		now := driver.BootClock.Now()
+		after := time.Since(processStart)
+		if e, l := now.Add(-after), now.Add(-before); try == 0 || l-e < late-early {
+			early, late = e, l
+		}
+		if late.Sub(early) < 20*time.Microsecond {
+			break // nobody was in between
+		}
+	}
+	return early, late
+}
+
+// record is the event as a sink gets it: At is not too early, Sent not too late.
+func (e *entry) record(run string, seq uint64, early, late driver.Instant) Record {
 	r := Record{
-		Run: run, Seq: seq, ID: e.id(), Time: time.Unix(0, e.at).UTC(), At: boot.Add(time.Duration(e.mono)), Type: e.kind,
+		Run: run, Seq: seq, ID: e.id(), Time: time.Unix(0, e.at).UTC(), At: late.Add(time.Duration(e.mono)), Type: e.kind,
 		Backend: e.backend, LockID: e.lockID, OwnerID: e.ownerID, Token: e.token, Attach: e.attach, Ticket: e.ticket, Shared: e.shared, Ended: e.ended,
 		Priority: int(e.priority), Position: int(e.position), QueueLength: int(e.queueLength), HoldCount: int(e.holdCount), TTL: e.ttl,
 		ValidUntil: e.validUntil, Reason: e.reason, By: e.by,
@@ -96,7 +112,7 @@ func (e *entry) record(run string, seq uint64, boot driver.Instant) Record {
 		r.Request = hashed(e.lockID, e.requestID)
 	}
 	if e.took >= 0 {
-		r.Sent = r.At.Add(-time.Duration(e.took))
+		r.Sent = early.Add(time.Duration(e.mono - e.took))
 	}
 	if e.expiresAt != 0 {
 		r.ExpiresAt = time.Unix(0, e.expiresAt).UTC()

@@ -34,6 +34,9 @@ const (
 	BackendReady      = "locksidecar_backend_ready"
 	BuildInfo         = "locksidecar_build_info"
 	ConfigReloads     = "locksidecar_config_reloads_total"
+	EventsDelivered   = "locksidecar_events_delivered_total"
+	EventsDropped     = "locksidecar_events_dropped_total"
+	EventRetries      = "locksidecar_event_retries_total"
 )
 
 // The results of a reload.
@@ -57,6 +60,7 @@ type Metrics struct {
 	registry                         *prometheus.Registry
 	acquires, contended              *prometheus.CounterVec
 	lost, expired, renewals, reloads *prometheus.CounterVec
+	delivered, dropped, retries      *prometheus.CounterVec
 	wait                             *prometheus.HistogramVec
 	waiters, held, ready             *prometheus.GaugeVec
 
@@ -105,6 +109,9 @@ func New(version string) *Metrics {
 		expired:   counter(LeasesExpired, "Expired leases that this process evicted; each expiry is counted once in a fleet.", "backend"),
 		renewals:  counter(Renewals, "Renewals that were answered, by result.", "backend", "result"),
 		reloads:   counter(ConfigReloads, "Changed configurations that were taken over or refused.", "result"),
+		delivered: counter(EventsDelivered, "Events that a sink has taken.", "sink"),
+		dropped:   counter(EventsDropped, "Events that a sink will never get.", "sink"),
+		retries:   counter(EventRetries, "Attempts to give events to a sink after the first one.", "sink"),
 		waiters:   gauge(Waiters, "Acquires that wait in this process.", "backend"),
 		held:      gauge(LeasesHeld, "Leases that this process holds for applications.", "backend"),
 		ready:     gauge(BackendReady, "Whether the backend answers.", "backend"),

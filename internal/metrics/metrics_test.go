@@ -39,6 +39,7 @@ func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
 	b.Held(1)
 	m.Ready("embedded", true)
 	m.Reloaded(ReloadRefused)
+	m.Sink("audit").Dropped(2)
 	if m.Backend("embedded") != b {
 		t.Error("a backend's metrics are not the same ones each time")
 	}
@@ -50,7 +51,7 @@ func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
 	h := m.Serve(func() bool { return false }).Handler
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	text := w.Body.String()
-	for _, name := range []string{Acquires, AcquireWait, ContendedAcquires, Waiters, LeasesHeld, LeasesLost, LeasesExpired, Renewals, BackendReady, BuildInfo, ConfigReloads} {
+	for _, name := range []string{Acquires, AcquireWait, ContendedAcquires, Waiters, LeasesHeld, LeasesLost, LeasesExpired, Renewals, BackendReady, BuildInfo, ConfigReloads, EventsDelivered, EventsDropped, EventRetries} {
 		if !strings.Contains(text, name) {
 			t.Errorf("%s is not served", name)
 		}
