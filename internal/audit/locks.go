@@ -313,7 +313,7 @@ func (p *pass) overlaps(k *lock, grants []*grant) {
 				return false
 			}
 			conflict = true
-			if before.over == "" {
+			if before.over == "" && !p.c.before(g.told, before.since) {
 				p.endless(k, before, g)
 			}
 			return true

@@ -167,14 +167,7 @@ func TestTheJobTableReconcilesAfterAKilledHolder(t *testing.T) {
 // are held.
 func TestAConsumerThatWasDownLosesNothingThatIsKept(t *testing.T) {
 	path := socketPath(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := "127.0.0.1:" + freePort(t)
 	const keep = 400
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	replace(t, file, fmt.Sprintf("backends: {main: {url: \"embedded:\"}}\nevents: {keep: %d, webhooks: {jobs: {url: http://%s/, parallel: 2}}}\n", keep, address))
