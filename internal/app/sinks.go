@@ -148,6 +148,9 @@ func (c *sinkChange) do() {
 			s.hooks = append(s.hooks, h)
 			continue
 		}
+		if c.fresh[h.of.Name] != nil {
+			h.HandOver()
+		}
 		h.drop()
 		h.stop()
 		<-h.stopped

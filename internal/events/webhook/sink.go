@@ -58,6 +58,10 @@ type Sink struct {
 	done   progress
 	// failing: the latest attempt failed.
 	failing atomic.Bool
+	// cut are the events on their way that were not delivered by the end.
+	cut atomic.Uint64
+	// followed: another sink goes on where this one ends.
+	followed atomic.Bool
 }
 
 // New returns a sink, or says what is wrong with its options. Nothing is
@@ -79,6 +83,18 @@ func New(o Options) (*Sink, error) {
 // Done is the number up to which every event was delivered or given up.
 func (s *Sink) Done() uint64 { return s.done.upTo() }
 
+// HandOver says that another sink goes on after Done, once this one has ended:
+// what it has not delivered is not lost.
+func (s *Sink) HandOver() { s.followed.Store(true) }
+
+// undelivered counts what is left at the end.
+func (s *Sink) undelivered(n uint64) {
+	if n > 0 && !s.followed.Load() {
+		s.o.Counter.Dropped(n)
+		s.o.Logger.Warn("events are not delivered any more", driver.LogName, s.o.Name, driver.LogCount, n)
+	}
+}
+
 // Run posts the events after the number until ctx ends; then what there is by
 // then, unless that takes longer than last.
 func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
@@ -95,12 +111,13 @@ func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
 		lanes[i] = make(chan events.Record, laneSize)
 		working.Go(func() {
 			for r := range lanes[i] {
-				s.deliver(last, &r)
-				s.done.done(r.Seq)
+				if s.deliver(last, &r) {
+					s.done.done(r.Seq)
+				}
 			}
 		})
 	}
-	read := after
+	read, left := after, uint64(0)
 	for ctx.Err() == nil || read < l.Last() && last.Err() == nil {
 		records, err := sub.Records(ctx)
 		if err != nil {
@@ -108,6 +125,9 @@ func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
 		}
 		for i := range records {
 			r := &records[i]
+			if last.Err() != nil {
+				break
+			}
 			if r.Type == events.TypeMissed {
 				s.o.Counter.Dropped(r.Missed)
 				s.o.Logger.Error("events were dropped: the consumer did not take them in time", driver.LogName, s.o.Name, driver.LogCount, r.Missed)
@@ -116,7 +136,7 @@ func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
 			select {
 			case lanes[maphash.String(seed, r.LockID)%uint64(len(lanes))] <- *r: //nolint:gosec // a small number
 			case <-last.Done():
-				s.o.Counter.Dropped(1)
+				left++
 			}
 			read = r.Seq
 		}
@@ -125,19 +145,18 @@ func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
 		close(lane)
 	}
 	working.Wait()
-	if n := l.Last() - read; n > 0 {
-		s.o.Counter.Dropped(n)
-	}
+	s.undelivered(left + s.cut.Load() + l.Last() - read)
 }
 
 var seed = maphash.MakeSeed()
 
-// deliver posts an event until it is taken, given up, or last ends.
-func (s *Sink) deliver(last context.Context, r *events.Record) {
+// deliver posts an event until it is taken or given up; it is false if last ended
+// before.
+func (s *Sink) deliver(last context.Context, r *events.Record) (done bool) {
 	body, err := s.encode(r)
 	if err != nil { // it is made of texts and numbers
 		s.o.Logger.Error("an event cannot be told", driver.LogName, s.o.Name, driver.LogError, err)
-		return
+		return true
 	}
 	// Full jitter: each pause is anything from nothing to twice the interval.
 	b := backoff.NewExponentialBackOff(
@@ -161,14 +180,17 @@ func (s *Sink) deliver(last context.Context, r *events.Record) {
 		return err
 	}, backoff.WithContext(b, last))
 	switch {
-	case err == nil && r.Type == events.TypeMissed:
+	case err != nil && last.Err() != nil:
+		if r.Type != events.TypeMissed { // what is missing was counted
+			s.cut.Add(1)
+		}
+		return false
+	case r.Type == events.TypeMissed:
 	case err == nil:
 		s.o.Counter.Delivered(1)
-	case r.Type == events.TypeMissed: // what is missing was counted
 	default:
 		s.o.Counter.Dropped(1)
-		if last.Err() == nil {
-			s.o.Logger.Error("an event was given up", driver.LogName, s.o.Name, driver.LogLock, r.LockID, driver.LogError, err)
-		}
+		s.o.Logger.Error("an event was given up", driver.LogName, s.o.Name, driver.LogLock, r.LockID, driver.LogError, err)
 	}
+	return true
 }

@@ -76,6 +76,11 @@ type running struct {
 
 func start(t *testing.T, l *events.Log, o Options) *running {
 	t.Helper()
+	return startAfter(t, l, o, 0)
+}
+
+func startAfter(t *testing.T, l *events.Log, o Options, after uint64) *running {
+	t.Helper()
 	r := &running{t: t, l: l, ended: make(chan struct{})}
 	o.Name, o.Sidecar, o.Counter = "jobs", "web-1", &r.tally
 	var err error
@@ -87,7 +92,7 @@ func start(t *testing.T, l *events.Log, o Options) *running {
 	last, r.cut = context.WithCancel(context.Background())
 	go func() {
 		defer close(r.ended)
-		r.Run(ctx, last, l, 0)
+		r.Run(ctx, last, l, after)
 	}()
 	t.Cleanup(func() { r.cut(); r.end() })
 	return r
@@ -257,6 +262,41 @@ func TestTheEndIsBounded(t *testing.T) {
 	<-r.ended
 	if r.delivered.Load() != 0 || r.dropped.Load() != 500 {
 		t.Errorf("delivered %d, dropped %d", r.delivered.Load(), r.dropped.Load())
+	}
+}
+
+// A sink that takes over goes on after what was delivered, and nothing counts as
+// dropped.
+func TestASinkTakesOver(t *testing.T) {
+	var down atomic.Bool
+	c := &consumer{answer: func(*cloudEvent) int {
+		if down.Load() {
+			return http.StatusBadGateway
+		}
+		return http.StatusNoContent
+	}}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	l := events.New(0)
+	old := start(t, l, Options{URL: server.URL, Parallel: 2})
+	l.Happened(event("lock/1", 1))
+	old.until("the first is delivered", func() bool { return old.delivered.Load() == 1 })
+	down.Store(true)
+	for i := range 100 {
+		l.Happened(event(fmt.Sprint("lock/", i), 2+i))
+	}
+	old.until("it is tried again", func() bool { return old.retried.Load() > 0 })
+	old.HandOver()
+	old.cut()
+	old.end()
+	down.Store(false)
+	if old.dropped.Load() != 0 || old.Done() != 1 {
+		t.Errorf("dropped %d, done %d", old.dropped.Load(), old.Done())
+	}
+	next := startAfter(t, l, Options{URL: server.URL}, old.Done())
+	next.until("all are delivered", func() bool { return next.delivered.Load() == 100 })
+	if n := len(c.all()); n != 101 {
+		t.Errorf("the consumer has %d events", n)
 	}
 }
 
