@@ -28,7 +28,12 @@ type acquisition struct {
 	keys   []driver.Key
 	start  time.Time
 	queued bool
-	// announced: the observer knows the place.
+	// asked is when the attempt was made whose answer is the outcome, or the
+	// first of those before it whose outcome is unknown.
+	asked time.Time
+	// ticket is the grant's, or of the place that the observer knows, which was
+	// announced.
+	ticket    int64
 	announced bool
 	told      struct {
 		position, length int
@@ -77,6 +82,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 		return nil, fmt.Errorf("acquire %q: %w", req.LockID, err)
 	}
 	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, keys: []driver.Key{a.Key}, start: time.Now()}
+	q.asked = q.start
 	if a.Enqueue {
 		// Before the first attempt, so that no hint falls between the two.
 		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID)
@@ -106,7 +112,8 @@ func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 	}
 	q.s.o.Observer.Happened(Event{
 		Kind: Acquired, LockID: l.LockID, OwnerID: l.OwnerID, RequestID: l.RequestID, Token: l.Token, Shared: l.Shared,
-		HoldCount: len(l.Holds),
+		HoldCount: len(l.Holds), Ticket: q.ticket, Priority: q.req.Priority, Sent: q.asked.Add(l.Remaining - l.TTL), TTL: l.TTL, ValidUntil: l.ValidUntil,
+		ExpiresAt: l.ExpiresAt, Attach: l.Attach,
 	})
 	return l, nil
 }
@@ -140,6 +147,7 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 	case q.place.isSuperseded():
 		return nil, errSuperseded
 	case err == nil && left == nil:
+		q.ticket = res.Ticket
 		return q.s.lease(res.Lease, q.leaseID, q.attempt.RequestID), nil
 	case err == nil:
 		// The grant met a caller that had gone.
@@ -162,7 +170,7 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 // answered notes a lease or a place, which is under this attempt's key now.
 func (q *acquisition) answered(res *driver.AcquireResult) {
 	q.keys = q.keys[len(q.keys)-1:]
-	q.s.tell("", res.Evicted...)
+	q.s.tell(Event{}, res.Evicted...)
 }
 
 // sentUnknown keeps nothing of an error but that it was one of a store.
@@ -207,7 +215,7 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		pause := q.s.jitter(q.s.caps.Poll)
 		if err == nil {
 			q.answered(res)
-			q.report(res.Position, res.QueueLength)
+			q.report(res)
 			pause = min(pause, res.RetryAfter)
 		}
 		if retry == nil {
@@ -222,7 +230,7 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 			return nil, errSuperseded
 		case <-retry.C:
 		case <-bound:
-			return q.lastTry()
+			return q.lastTry(err)
 		case <-q.ctx.Done():
 			q.undo(reasonLeft(q.ctx.Err()))
 			return nil, q.ctx.Err()
@@ -230,15 +238,25 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 			q.undo(ReasonLeft)
 			return nil, driver.ErrClosed
 		}
+		q.ask(err)
 		res, err = q.s.d.Acquire(q.ctx, q.attempt)
 	}
 	return q.conclude(res, err)
 }
 
+// ask notes that an attempt is made. One before it that failed may have been
+// granted.
+func (q *acquisition) ask(before error) {
+	if before == nil {
+		q.asked = time.Now()
+	}
+}
+
 // lastTry ends a bounded wait: it takes the lock or drops the place.
-func (q *acquisition) lastTry() (*Lease, error) {
+func (q *acquisition) lastTry(before error) (*Lease, error) {
 	last := *q.attempt
 	last.Enqueue = false
+	q.ask(before)
 	res, err := q.s.d.Acquire(q.ctx, &last)
 	if errors.Is(err, driver.ErrHeld) {
 		q.abandoned(ReasonTimeout)
@@ -268,14 +286,15 @@ func (q *acquisition) abandoned(reason string) {
 	})
 }
 
-// report tells the observer the first position, and the caller its position
-// when it moved, at most once a second.
-func (q *acquisition) report(position, length int) {
-	if !q.announced {
-		q.announced = true
+// report tells the observer a new place, and the caller its position when it
+// moved, at most once a second.
+func (q *acquisition) report(res *driver.AcquireResult) {
+	position, length := res.Position, res.QueueLength
+	if !q.announced || q.ticket != res.Ticket {
+		q.announced, q.ticket = true, res.Ticket
 		q.s.o.Observer.Happened(Event{
 			Kind: Queued, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
-			Shared: q.req.Shared, Position: position, QueueLength: length,
+			Shared: q.req.Shared, Position: position, QueueLength: length, Ticket: res.Ticket, Priority: q.req.Priority, Sent: q.asked,
 		})
 	}
 	if q.req.OnQueued == nil || position == q.told.position && length == q.told.length {

@@ -51,6 +51,8 @@ const (
 	Ended
 	// Revoked: an operator revoked the lease, for Reason.
 	Revoked
+	// Adopted: a lease that stands was attached anew, under Attach.
+	Adopted
 )
 
 // The reasons of an abandoned acquire.
@@ -77,11 +79,25 @@ type Event struct {
 	Token     int64
 	// Cause is set for Ended.
 	Cause driver.Cause
-	// Reason is set for Abandoned, and where an operator gave one.
-	Reason string
-	// Position and QueueLength are set for Queued, HoldCount for Acquired and
-	// Released.
+	// Reason is set for Abandoned, and where an operator gave one; By is who that
+	// was.
+	Reason, By string
+	// Position and QueueLength are set for Queued, HoldCount for Acquired,
+	// Released and Adopted.
 	Position, QueueLength, HoldCount int
+	// Ticket is that of the place, for Queued, or from which a lease was granted,
+	// for Acquired; Priority is the waiter's.
+	Ticket   int64
+	Priority int
+	// Sent is when that was asked for which has happened, not later; zero if that
+	// is not known.
+	Sent time.Time
+	// TTL, ValidUntil and ExpiresAt are the lease's as Acquired and Adopted prove
+	// it, Attach its attach number.
+	TTL        time.Duration
+	ValidUntil driver.Instant
+	ExpiresAt  time.Time
+	Attach     int64
 }
 
 func reasonLeft(err error) string {

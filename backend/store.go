@@ -112,7 +112,15 @@ func (s *Store) Renew(ctx context.Context, req *RenewRequest) (*Lease, error) {
 
 // Adopt attaches the caller to a lease that stands.
 func (s *Store) Adopt(ctx context.Context, req *RenewRequest) (*Lease, error) {
-	return s.prolong(ctx, "adopt", req, s.d.Adopt)
+	sent := time.Now()
+	l, err := s.prolong(ctx, "adopt", req, s.d.Adopt)
+	if err == nil {
+		s.o.Observer.Happened(Event{
+			Kind: Adopted, LockID: l.LockID, OwnerID: l.OwnerID, Token: l.Token, Shared: l.Shared, HoldCount: len(l.Holds), Sent: sent, TTL: l.TTL,
+			ValidUntil: l.ValidUntil, ExpiresAt: l.ExpiresAt, Attach: l.Attach,
+		})
+	}
+	return l, err
 }
 
 func (s *Store) prolong(ctx context.Context, op string, req *RenewRequest, call func(context.Context, *driver.RenewRequest) (*driver.Lease, error)) (*Lease, error) {
@@ -191,11 +199,12 @@ func (s *Store) Release(ctx context.Context, req *ReleaseRequest) (*driver.Relea
 	if err != nil {
 		return nil, fmt.Errorf("release %q: %w", req.LockID, err)
 	}
+	sent := time.Now()
 	res, err := s.d.Release(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("release %q: %w", req.LockID, err)
 	}
-	s.released(req, res)
+	s.released(req, res, sent)
 	return res, nil
 }
 
@@ -207,20 +216,24 @@ func (s *Store) ReleaseAsync(ctx context.Context, req *ReleaseRequest, done func
 		done(nil, fmt.Errorf("release %q: %w", req.LockID, err))
 		return
 	}
+	sent := time.Now()
 	driver.ReleaseAsync(ctx, s.d, r, func(res *driver.ReleaseResult, err error) {
 		if err != nil {
 			done(nil, fmt.Errorf("release %q: %w", req.LockID, err))
 			return
 		}
-		s.released(req, res)
+		s.released(req, res, sent)
 		done(res, nil)
 	})
 }
 
-func (s *Store) released(req *ReleaseRequest, res *driver.ReleaseResult) {
+func (s *Store) released(req *ReleaseRequest, res *driver.ReleaseResult, sent time.Time) {
+	if res.OwnerID == "" {
+		sent = time.Time{} // a repeat: it was released before
+	}
 	s.o.Observer.Happened(Event{
 		Kind: Released, LockID: req.LockID, OwnerID: res.OwnerID, RequestID: req.RequestID, Token: req.Token,
-		Shared: res.Shared, HoldCount: res.HoldCount,
+		Shared: res.Shared, HoldCount: res.HoldCount, Sent: sent,
 	})
 }
 
@@ -305,6 +318,7 @@ func (s *Store) ForceRelease(ctx context.Context, req *ForceReleaseRequest) (*Fo
 	if req.Token <= 0 {
 		return nil, wrap(&InvalidError{"fencing_token", fmt.Sprintf("is %d", req.Token), "the token of the lease to revoke, as Get shows it"})
 	}
+	sent := time.Now()
 	evict := &driver.EvictRequest{LockID: req.LockID, Token: req.Token, Cause: driver.CauseForced}
 	if !req.Immediate {
 		h, err := s.d.Revoke(ctx, evict)
@@ -313,7 +327,7 @@ func (s *Store) ForceRelease(ctx context.Context, req *ForceReleaseRequest) (*Fo
 		}
 		s.o.Observer.Happened(Event{
 			Kind: Revoked, LockID: req.LockID, OwnerID: h.OwnerID, Token: h.Token, Shared: h.Shared,
-			Cause: driver.CauseForced, Reason: req.Reason,
+			Cause: driver.CauseForced, Reason: req.Reason, By: req.By, Sent: sent,
 		})
 		return &ForceReleaseResult{Holder: *h}, nil
 	}
@@ -321,6 +335,6 @@ func (s *Store) ForceRelease(ctx context.Context, req *ForceReleaseRequest) (*Fo
 	if err != nil {
 		return nil, wrap(err)
 	}
-	s.tell(req.Reason, *e)
+	s.tell(Event{Reason: req.Reason, By: req.By, Sent: sent}, *e)
 	return &ForceReleaseResult{Holder: driver.Holder{OwnerID: e.OwnerID, Token: e.Token, Shared: e.Shared}, Ended: true}, nil
 }

@@ -93,8 +93,8 @@ type ForceReleaseRequest struct {
 	LockID    string
 	Token     int64
 	Immediate bool
-	// Reason is the operator's, for the Observer.
-	Reason string
+	// Reason is the operator's, and By who that is, for the Observer.
+	Reason, By string
 }
 
 // ForceReleaseResult describes the lease that was revoked or ended.

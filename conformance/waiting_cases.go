@@ -95,6 +95,12 @@ func waitingCases() []Case {
 					}
 				}
 				check("0", "1", "2", "3", "4")
+				// A driver may not tell tickets; what it tells is right.
+				for i, w := range t.Inspect(t.D, t.Lock("a")).Waiters {
+					if res := t.Queue(t.D, requests[i]); res.Ticket != 0 && res.Ticket != w.Ticket {
+						t.Errorf("%s is told the ticket %d, has %d", w.OwnerID, res.Ticket, w.Ticket)
+					}
+				}
 				t.leave(requests[1])
 				check("0", "2", "3", "4")
 				t.Release(t.D, holder)

@@ -75,6 +75,8 @@ type LostObservation struct {
 	// RequestID names the hold, if the lease goes on without it. It is a secret.
 	RequestID string
 	Reason    Reason
+	// ValidUntil is when it counted as lost in any case.
+	ValidUntil driver.Instant
 }
 
 // Options configure a Keeper. The zero value is usable.

@@ -176,6 +176,7 @@ func (l *lease) loseHold(h *hold, reason Reason) {
 func (l *lease) loss(requestID string, reason Reason) LostObservation {
 	return LostObservation{
 		LockID: l.LockID, OwnerID: l.OwnerID, Token: l.Token, Shared: l.Shared, Attach: l.Attach, RequestID: requestID, Reason: reason,
+		ValidUntil: l.ValidUntil,
 	}
 }
 

@@ -2,6 +2,8 @@ package socket
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 
 	"google.golang.org/grpc/peer"
 )
@@ -18,6 +20,15 @@ type Peer struct {
 	Groups []uint32
 	// Socket is the path of the socket on which it connected.
 	Socket string
+}
+
+// String names the peer as far as the kernel vouches for it.
+func (p Peer) String() string {
+	uid := "unknown"
+	if p.UID != overflowID {
+		uid = strconv.FormatUint(uint64(p.UID), 10)
+	}
+	return fmt.Sprintf("uid=%s gid=%d pid=%d", uid, p.GID, p.PID)
 }
 
 // overflowID is the kernel's "nobody": an id that cannot be expressed here.

@@ -161,6 +161,7 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 	}
 	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{
 		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(),
+		By: c.peer.String(),
 	})
 	if err != nil {
 		return nil, err

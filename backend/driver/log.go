@@ -23,6 +23,7 @@ const (
 	LogAddress = "address"
 	LogNow     = "immediate"
 	LogSource  = "source"
+	LogName    = "name"
 )
 
 // LogKeys are all of them with what stands under them, for the documents.
@@ -45,6 +46,7 @@ var LogKeys = []struct{ Key, Meaning string }{
 	{LogAddress, "where something listens"},
 	{LogNow, "a force-release that did not wait for the holder"},
 	{LogSource, "the library that wrote the text"},
+	{LogName, "what the configuration calls it, of a webhook"},
 }
 
 // Logger is l, or, for nil, a logger that discards everything.

@@ -54,6 +54,10 @@ type AcquireResult struct {
 	Position int
 	// QueueLength is the number of living waiters, this one included.
 	QueueLength int
+	// Ticket is the lock's sequence number of the place, or, of a grant, of the
+	// place that the request was granted from; 0 if it had none, or is not known
+	// any more to have had one, as after a repeat.
+	Ticket int64
 	// Holder describes one of the holders that stand in the way, if any.
 	Holder *Holder
 	// RetryAfter is when the attempt is to be repeated at the latest, if no

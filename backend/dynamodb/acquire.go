@@ -114,13 +114,16 @@ func (s *Store) decide(r *record, at moment, req *driver.AcquireRequest) (*drive
 		if r.full(sizeOf(h.encode())) {
 			return nil, errFull
 		}
+		res := &driver.AcquireResult{}
 		if w != nil {
 			r.dequeue(w)
 			r.change.left = append(r.change.left, req.RequestID)
+			res.Ticket = w.ticket
 		}
 		r.last, r.change.last = h.token, true
 		r.holders = append(r.holders, h)
-		return &driver.AcquireResult{Lease: s.proven(r, h, at)}, nil
+		res.Lease = s.proven(r, h, at)
+		return res, nil
 	case req.Enqueue:
 		if w == nil {
 			var err error
@@ -227,7 +230,7 @@ func (s *Store) nextToken(last, floor int64) int64 {
 // may have run out, when that is known.
 func (s *Store) waits(r *record, w *waiter, at moment, req *driver.AcquireRequest) *driver.AcquireResult {
 	poll := min(s.o.Poll, req.PlaceTTL/2)
-	res := &driver.AcquireResult{Position: r.position(w), QueueLength: len(r.waiters)}
+	res := &driver.AcquireResult{Position: r.position(w), QueueLength: len(r.waiters), Ticket: w.ticket}
 	pause := min(poll, poll/4*time.Duration(min(res.Position, 4)))
 	next := at.now.Add(pause - rand.N(pause/8+1)) // those that queued together do not poll together
 	if len(r.holders) > 0 {

@@ -50,10 +50,13 @@ func (d *Driver) attempt(r *record, at moment, req *driver.AcquireRequest) (*dri
 	}
 	switch {
 	case !ahead && r.admits(req.Shared):
+		res := &driver.AcquireResult{}
 		if w != nil {
 			r.dequeue(w)
+			res.Ticket = w.ticket
 		}
-		return &driver.AcquireResult{Lease: d.grant(r, at, req, ttl).lease(r.id, at)}, nil
+		res.Lease = d.grant(r, at, req, ttl).lease(r.id, at)
+		return res, nil
 	case req.Enqueue:
 		if w == nil {
 			w = d.place(r, at, req)
@@ -132,7 +135,7 @@ func (d *Driver) place(r *record, at moment, req *driver.AcquireRequest) *waiter
 // queued describes the place, and when to look again without a hint: a waiter
 // that could be granted at the next expiry or death looks then, others poll.
 func (d *Driver) queued(r *record, w *waiter, at moment, req *driver.AcquireRequest) *driver.AcquireResult {
-	res := &driver.AcquireResult{Position: r.position(w), QueueLength: len(r.waiters), RetryAfter: min(d.m.o.Poll, req.PlaceTTL/2)}
+	res := &driver.AcquireResult{Position: r.position(w), QueueLength: len(r.waiters), Ticket: w.ticket, RetryAfter: min(d.m.o.Poll, req.PlaceTTL/2)}
 	if len(r.holders) > 0 {
 		public := r.holders[0].public(at)
 		res.Holder = &public

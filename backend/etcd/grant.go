@@ -90,7 +90,11 @@ func (a *attempt) grant(ctx context.Context, n *snapshot, p *place, newcomer boo
 	n.record, n.holders = r, append(slices.Clone(n.holders), h)
 	n.dead, n.expired = n.dead[len(c.buried):], n.expired[len(c.evicted):]
 	a.at.known = c.after(rev)
-	return step{res: &driver.AcquireResult{Lease: s.granted(n.id, h, lease), Evicted: c.evicted}}
+	res := &driver.AcquireResult{Lease: s.granted(n.id, h, lease), Evicted: c.evicted}
+	if p != nil {
+		res.Ticket = p.Ticket
+	}
+	return step{res: res}
 }
 
 // same says whether the cluster that has answered is the one that was compared with

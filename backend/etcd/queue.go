@@ -132,7 +132,7 @@ func (a *attempt) queued(n *snapshot, p *place, evicted []driver.Ended) step {
 	s := a.s
 	first, position := n.before(p)
 	res := &driver.AcquireResult{
-		Position: position, QueueLength: len(n.waiters), RetryAfter: min(s.o.Poll, a.req.PlaceTTL/2), Evicted: evicted,
+		Position: position, QueueLength: len(n.waiters), Ticket: p.Ticket, RetryAfter: min(s.o.Poll, a.req.PlaceTTL/2), Evicted: evicted,
 	}
 	if len(n.holders) > 0 {
 		public := s.public(n.id, n.holders[0])

@@ -105,7 +105,7 @@ func (s *Store) acquired(req *driver.AcquireRequest, c *call, reply []any) (*dri
 			return nil, err
 		}
 		evicted, err := ended(lockID, r.text(10))
-		return &driver.AcquireResult{Lease: l, Evicted: evicted}, err
+		return &driver.AcquireResult{Lease: l, Evicted: evicted, Ticket: r.integer(11)}, err
 	case "queued":
 		holders, err := parseHolders(r.text(4), r.integer(5))
 		if err != nil {
@@ -113,15 +113,15 @@ func (s *Store) acquired(req *driver.AcquireRequest, c *call, reply []any) (*dri
 		}
 		evicted, err := ended(lockID, r.text(6))
 		res := &driver.AcquireResult{
-			Position: int(r.integer(1)), QueueLength: int(r.integer(2)),
+			Position: int(r.integer(1)), QueueLength: int(r.integer(2)), Ticket: r.integer(7),
 			RetryAfter: time.Duration(r.integer(3)) * time.Microsecond, Evicted: evicted,
 		}
 		if len(holders) > 0 {
 			res.Holder = &holders[0]
 		}
-		if len(r) > 7 { // it queues, and nothing is granted for now
+		if len(r) > 8 { // it queues, and nothing is granted for now
 			var known *driver.QuarantineError
-			if q := s.quarantined(c, lockID, r.text(7), r.integer(5)); !errors.As(q, &known) {
+			if q := s.quarantined(c, lockID, r.text(8), r.integer(5)); !errors.As(q, &known) {
 				return nil, q
 			}
 		}

@@ -10,7 +10,8 @@
 //  2. streams end; what they hold is released, or left to be adopted;
 //  3. the keepers wait for the releases;
 //  4. the metrics listener and the backends' connections close;
-//  5. the socket's files are removed.
+//  5. the sinks of events get what happened until then, for a bounded time;
+//  6. the socket's files are removed.
 package app
 
 import (
@@ -79,6 +80,7 @@ type daemon struct {
 	server  *socket.Server
 	metrics *metrics.Metrics
 	events  *events.Log
+	sinks   sinks
 	// traces is nil if they are off.
 	traces   *traces.Tracer
 	policy   atomic.Pointer[policy.Policy]
@@ -112,6 +114,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	d.sinks = newSinks(d)
 	if o.Config.Replaced {
 		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
 	}
@@ -212,6 +215,7 @@ func (d *daemon) close() error {
 	defer stop()
 	d.router.Wait()
 	err := d.closeBranches(ctx)
+	d.sinks.close() // what was released is told, too
 	if d.traces != nil {
 		if lost := d.traces.Close(ctx); lost != nil {
 			d.o.Logger.Warn("the last spans of traces are not sent", driver.LogError, lost)

@@ -50,7 +50,7 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 		name = raw.Capabilities().Name
 	}
 	counted := d.metrics.Backend(name)
-	told := observer{counted, d.events}
+	told := observer{counted, d.events.Of(name)}
 	b := &branch{metrics: counted, only: d.config == nil && len(c.Backends) == 1, stopped: make(chan struct{})}
 	b.refuse(false, nil)
 	called := counted.Driver(raw)

@@ -35,7 +35,7 @@ func Check(ctx context.Context, c *config.Config) error {
 			}
 		}
 	}
-	return nil
+	return checkSinks(&c.Sinks)
 }
 
 // withinTTL says whether a backend takes the route's TTL.

@@ -11,7 +11,7 @@ import (
 // observer tells the metrics and the events what store and keeper do.
 type observer struct {
 	*metrics.Backend
-	events *events.Log
+	events events.Teller
 }
 
 var (

@@ -52,6 +52,7 @@ func (d *daemon) reload(ctx context.Context) error {
 		case <-tick.C:
 			look = d.o.Reload != nil && watch.Changed()
 		case <-d.o.Hangups:
+			d.sinks.reopen()
 			look = d.o.Reload != nil
 		case <-ctx.Done():
 			return nil
@@ -106,8 +107,8 @@ func (d *daemon) unchangeable(c *config.Config) error {
 		same bool
 	}{
 		{"socket.path", c.Socket == was.Socket}, {"socket.mode", c.Mode == was.Mode}, {"metrics", c.Metrics == was.Metrics},
-		{"traces", c.Traces == was.Traces},
-		{"lock_classes", reflect.DeepEqual(c.Classes, was.Classes)}, {"limits", c.Limits == was.Limits}, {"events", c.Events == was.Events},
+		{"traces", c.Traces == was.Traces}, {"lock_classes", reflect.DeepEqual(c.Classes, was.Classes)}, {"limits", c.Limits == was.Limits},
+		{"events.keep", c.Events == was.Events}, {"events.sidecar", c.Sinks.Sidecar == was.Sinks.Sidecar},
 	} {
 		if !key.same {
 			err = errors.Join(err, fmt.Errorf("%s cannot change while the daemon runs: restart it, or undo the change", key.name))
@@ -131,6 +132,10 @@ func (d *daemon) apply(ctx context.Context, c *config.Config) error {
 		}
 		branches[at.Name] = b
 	}
+	var change *sinkChange
+	if err == nil {
+		change, err = d.sinks.prepare(&c.Sinks)
+	}
 	routes := make([]route.Route, 0, len(c.Routes))
 	for i := range c.Routes {
 		if err != nil {
@@ -141,6 +146,7 @@ func (d *daemon) apply(ctx context.Context, c *config.Config) error {
 		routes = append(routes, route.Route{Match: []pattern.Pattern(r.Match), To: to.Branch, TTL: r.TTL, MaxHold: r.MaxHold})
 	}
 	if err != nil {
+		change.undo()
 		for _, b := range opened {
 			closing, stop := context.WithTimeout(context.Background(), retireTimeout)
 			err = errors.Join(err, b.close(closing))
@@ -164,6 +170,7 @@ func (d *daemon) apply(ctx context.Context, c *config.Config) error {
 	d.config = c
 	d.mu.Unlock()
 	d.policy.Store(c.Policy)
+	change.do()
 	for _, b := range d.router.Routes(routes) {
 		d.o.Logger.Info("no route leads to the backend any more, it is closed when nothing of it is in use", driver.LogBackend, b.Name())
 	}

@@ -58,6 +58,8 @@ type Config struct {
 	Policy *policy.Policy
 	// Events is how many events are kept; 0 means the default.
 	Events int
+	// Sinks are where else events go.
+	Sinks Sinks
 	// Leave: at the end the leases are left for adoption.
 	Leave bool
 	// DrainTimeout bounds the end.
@@ -142,6 +144,9 @@ func (f *File) compile(c *Config, o Overrides) error {
 	}
 	c.Limits = c.Limits.over(f.Limits)
 	c.Events = f.Events.Keep
+	if err := f.sinks(c); err != nil {
+		return err
+	}
 	c.Leave = f.Drain.Leases == Leave
 	if f.Drain.Timeout > 0 {
 		c.DrainTimeout = time.Duration(f.Drain.Timeout)

@@ -17,7 +17,7 @@ type File struct {
 	Routes      []RouteSection            `yaml:"routes" doc:"Which backend has which locks: the first route that matches wins. Without routes there is one backend, and it has all."`
 	Limits      Limits                    `yaml:"limits" doc:"What one peer may have at a time, and how large its requests may be."`
 	Policy      *policy.Section           `yaml:"policy" doc:"Who may acquire, inspect and force which locks. Without it, whoever may open the socket may do everything."`
-	Events      EventsSection             `yaml:"events" doc:"The events that Watch tells."`
+	Events      EventsSection             `yaml:"events" doc:"The events that Watch tells, and where else they go."`
 	Drain       DrainSection              `yaml:"drain" doc:"What happens on SIGTERM."`
 	// Line is where Backends stand.
 	Line int `yaml:"-"`
@@ -76,7 +76,31 @@ type Limits struct {
 
 // EventsSection is about the log of events.
 type EventsSection struct {
-	Keep int `yaml:"keep" doc:"How many events are kept for a watcher that comes back." default:"16384"`
+	Keep     int                       `yaml:"keep" doc:"How many events are kept, for a watcher that comes back and for a sink that cannot take them." default:"16384"`
+	Sidecar  string                    `yaml:"sidecar" doc:"This sidecar's name in the audit log and in webhooks. Without it, the host's."`
+	Audit    AuditSection              `yaml:"audit" doc:"A file with a line for each event. Without a path there is none."`
+	Webhooks map[string]WebhookSection `yaml:"webhooks" doc:"Consumers to which events are posted as CloudEvents, by names for metrics and the log."`
+}
+
+// AuditSection is about the audit log.
+type AuditSection struct {
+	Path     string `yaml:"path" doc:"The file, which belongs to this sidecar alone."`
+	MaxBytes int    `yaml:"max_bytes" doc:"Its size beyond which it is rotated." default:"104857600"`
+	Keep     int    `yaml:"keep" doc:"How many older files are kept, as PATH.1 (the youngest) and so on." default:"10"`
+}
+
+// WebhookSection is one consumer of events.
+type WebhookSection struct {
+	URL       string   `yaml:"url" doc:"Where events are posted to, without credentials."`
+	CAFile    string   `yaml:"ca_file" doc:"The certificates that may vouch for the consumer. Without it, the system's."`
+	CertFile  string   `yaml:"cert_file" doc:"The sidecar's own certificate."`
+	KeyFile   string   `yaml:"key_file" doc:"Its key."`
+	TokenFile string   `yaml:"token_file" doc:"A file with a bearer token, read for each attempt."`
+	Timeout   Duration `yaml:"timeout" doc:"How long an attempt may take." default:"5s"`
+	GiveUp    Duration `yaml:"give_up" doc:"After how long an event is dropped that the consumer does not take." default:"1h"`
+	Parallel  int      `yaml:"parallel" doc:"How many events are on their way at a time; those of one lock go one after the other." default:"4"`
+	Source    string   `yaml:"source" doc:"The source of the events. Without it, /locksidecar/backends/ and the backend's name."`
+	Line      int      `yaml:"-"`
 }
 
 // DrainSection is about the end of the process.

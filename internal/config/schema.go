@@ -81,6 +81,12 @@ func schemaOf(t reflect.Type) schema {
 		s["oneOf"] = []schema{{"required": []string{"url"}}, {"required": []string{"url_file"}}}
 	case reflect.TypeFor[ClassSection]():
 		s["required"] = []string{"match", "class"}
+	case reflect.TypeFor[WebhookSection]():
+		s["required"] = []string{"url"}
+		properties["url"].(schema)["pattern"] = "^https?://[^/?@]+([/?].*)?$"
+		s["dependentRequired"] = schema{"cert_file": []string{"key_file"}, "key_file": []string{"cert_file"}}
+	case reflect.TypeFor[AuditSection]():
+		s["dependentRequired"] = schema{"max_bytes": []string{"path"}, "keep": []string{"path"}}
 	case reflect.TypeFor[RouteSection]():
 		s["required"] = []string{"match"}
 	}

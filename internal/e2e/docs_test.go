@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,6 +127,10 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 				return
 			}
 			run(t, ctx, own, text)
+		case "events":
+			text := strings.ReplaceAll(s.text, "127.0.0.1:8081", "127.0.0.1:"+freePort(t))
+			text = strings.ReplaceAll(text, "/tmp/locksidecar", filepath.Join(runtime, "events"))
+			run(t, ctx, env, "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"+text)
 		case "daemon":
 			own := append(env, "XDG_RUNTIME_DIR="+t.TempDir())
 			serves(t, ctx, own, s.text)
@@ -137,6 +142,21 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 			t.Fatalf("%s:%d: no test knows how to run a block of kind %q", s.file, s.line, s.how)
 		}
 	}
+}
+
+// freePort is one that nobody listens on now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func run(t *testing.T, ctx context.Context, env []string, text string) {

@@ -20,6 +20,7 @@ const (
 	TypeExpired       = "expired"
 	TypeLost          = "lost"
 	TypeForceReleased = "force_released"
+	TypeAdopted       = "adopted"
 	TypeMissed        = "missed"
 )
 
@@ -29,13 +30,18 @@ const DefaultSize = 16_384
 // entry is an event as it is kept: what the hot path has at hand. What a reader
 // gets is made when it reads.
 type entry struct {
-	at                               int64 // ns since 1970
+	at, mono                         int64 // ns since 1970, and since the process began
+	took                             int64 // ns from the request to the event; negative if not known
 	kind                             string
-	lockID, ownerID                  string
+	backend, lockID, ownerID         string
 	requestID                        string // secret
-	reason                           string
-	token, attach                    int64
+	reason, by                       string
+	token, attach, ticket            int64
+	ttl                              time.Duration
+	validUntil                       driver.Instant
+	expiresAt                        int64 // ns since 1970, by the store's clock; 0 if not known
 	position, queueLength, holdCount int32
+	priority                         uint8
 	shared, ended                    bool
 }
 
@@ -73,8 +79,12 @@ func New(size int) *Log {
 
 // append enters an event and wakes whoever waits for one. It costs the same
 // however many do.
-func (l *Log) append(e entry) {
-	e.at = time.Now().UnixNano()
+func (l *Log) append(e entry, sent time.Time) {
+	now := time.Now()
+	e.at, e.mono = now.UnixNano(), int64(now.Sub(processStart))
+	if e.took = -1; !sent.IsZero() {
+		e.took = int64(max(now.Sub(sent), 0))
+	}
 	l.mu.Lock()
 	if i := (l.next - 1) % l.size; i == uint64(len(l.ring)) {
 		l.ring = append(l.ring, e)
@@ -92,11 +102,30 @@ func (l *Log) append(e entry) {
 // oldest is the number of the oldest event that is kept. The mutex is held.
 func (l *Log) oldest() uint64 { return l.next - uint64(len(l.ring)) }
 
+// Of is the log for what is told of the backend with the name.
+func (l *Log) Of(backend string) Teller { return Teller{l, backend} }
+
+// Happened enters what a store without a name did.
+func (l *Log) Happened(b backend.Event) { l.Of("").Happened(b) }
+
+// Lost enters a lease that was lost to its application.
+func (l *Log) Lost(o renew.LostObservation) { l.Of("").Lost(o) }
+
+// Teller enters what happens to the locks of one backend.
+type Teller struct {
+	l       *Log
+	backend string
+}
+
 // Happened enters what the store did.
-func (l *Log) Happened(b backend.Event) {
+func (t Teller) Happened(b backend.Event) {
 	e := entry{
-		lockID: b.LockID, ownerID: b.OwnerID, requestID: b.RequestID, token: b.Token, shared: b.Shared, reason: b.Reason,
+		backend: t.backend, lockID: b.LockID, ownerID: b.OwnerID, requestID: b.RequestID, token: b.Token, shared: b.Shared, reason: b.Reason, by: b.By,
 		position: count(b.Position), queueLength: count(b.QueueLength), holdCount: count(b.HoldCount),
+		ticket: b.Ticket, priority: uint8(b.Priority), ttl: b.TTL, validUntil: b.ValidUntil, attach: b.Attach, //nolint:gosec // at most driver.MaxPriority
+	}
+	if !b.ExpiresAt.IsZero() {
+		e.expiresAt = b.ExpiresAt.UnixNano()
 	}
 	switch b.Kind {
 	case backend.Acquired:
@@ -107,6 +136,8 @@ func (l *Log) Happened(b backend.Event) {
 		e.kind = TypeAbandoned
 	case backend.Released:
 		e.kind = TypeReleased
+	case backend.Adopted:
+		e.kind = TypeAdopted
 	case backend.Revoked:
 		e.kind = TypeForceReleased
 	case backend.Ended:
@@ -120,15 +151,18 @@ func (l *Log) Happened(b backend.Event) {
 	default:
 		return
 	}
-	l.append(e)
+	t.l.append(e, b.Sent)
 }
 
 // Lost enters a lease that was lost to its application.
-func (l *Log) Lost(o renew.LostObservation) {
-	l.append(entry{
-		kind: TypeLost, lockID: o.LockID, ownerID: o.OwnerID, requestID: o.RequestID, token: o.Token, attach: o.Attach,
-		shared: o.Shared, reason: string(o.Reason),
-	})
+func (t Teller) Lost(o renew.LostObservation) {
+	t.l.append(entry{
+		kind: TypeLost, backend: t.backend, lockID: o.LockID, ownerID: o.OwnerID, requestID: o.RequestID, token: o.Token, attach: o.Attach,
+		shared: o.Shared, reason: string(o.Reason), validUntil: o.ValidUntil,
+	}, time.Time{})
 }
+
+// processStart is what the process's own time counts from.
+var processStart = time.Now()
 
 func count(n int) int32 { return int32(min(max(n, 0), 1<<31-1)) }

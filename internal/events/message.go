@@ -22,6 +22,10 @@ func (e *entry) id() string {
 	case e.kind == TypeReleased && e.holdCount == 0: // the lease's end, whichever hold was the last
 	case e.kind == TypeLost && e.requestID == "":
 		detail = "." + strconv.FormatInt(e.attach, 10)
+	case e.kind == TypeQueued && e.ticket != 0: // the place, of which a request may have several
+		detail = "." + hashed(e.lockID, e.requestID) + "." + strconv.FormatInt(e.ticket, 10)
+	case e.kind == TypeAdopted:
+		detail = "." + strconv.FormatInt(e.attach, 10)
 	case e.requestID != "":
 		detail = "." + hashed(e.lockID, e.requestID)
 	}

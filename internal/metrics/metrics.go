@@ -36,7 +36,8 @@ type Metrics struct {
 	margin, callTime                     *prometheus.HistogramVec
 	waiters, held, ready, replicas       *prometheus.GaugeVec
 	lag, memory, breakers, quarantine    *prometheus.GaugeVec
-	reloads, dropped, limits             *prometheus.CounterVec
+	reloads, limits                      *prometheus.CounterVec
+	delivered, dropped, retries          *prometheus.CounterVec
 	deadlocks, configCurrent, configTime prometheus.Gauge
 	deadlocksDetected                    prometheus.Counter
 
@@ -114,8 +115,11 @@ func New(o Options) *Metrics {
 		quarantine: r.gauge(QuarantineRemaining, "For how long the store will still grant nothing because it may have lost leases; 0 if it grants.", "backend"),
 
 		reloads: r.counter(ConfigReloads, "Changed configurations that were taken over or refused.", "result"),
-		dropped: r.counter(EventsDropped, "Events that a reader of them, by sink, will not get.", "sink"),
 		limits:  r.counter(LimitsHit, "Requests and connections that were refused for a limit, by the limit.", "limit"),
+
+		delivered: r.counter(EventsDelivered, "Events that a sink has taken.", "sink"),
+		dropped:   r.counter(EventsDropped, "Events that a sink will never get.", "sink"),
+		retries:   r.counter(EventRetries, "Attempts to give events to a sink after the first one.", "sink"),
 
 		deadlocks:         r.gauge(Deadlocks, "Deadlocks that stand, as far as this process knows.").WithLabelValues(),
 		deadlocksDetected: r.counter(DeadlocksDetected, "Deadlocks that this process has found.").WithLabelValues(),

@@ -135,6 +135,7 @@ func whole(t *testing.T) *Metrics {
 	b.Ready(true)
 	b.Vitals(driver.Vitals{Replicates: true, Replicas: 1, ReplicationLag: time.Second, MemoryUsed: .5})
 	m.Reloaded(ReloadRefused)
+	m.Sink("audit").Dropped(2)
 	return m
 }
 
@@ -142,7 +143,7 @@ func whole(t *testing.T) *Metrics {
 var names = []string{
 	Acquires, AcquireWait, ContendedAcquires, QueueLength, Waiters, LeasesHeld, LeaseHold, LeasesLost, LeasesExpired, Renewals, RenewalMargin,
 	BackendReady, BackendCalls, BackendCallTime, BackendReplicas, BackendReplicationLag, BackendMemoryUsed, BreakerState, QuarantineRemaining,
-	Deadlocks, DeadlocksDetected, EventsDropped, LimitsHit, ConfigReloads, ConfigCurrent, ConfigLoaded, BuildInfo,
+	Deadlocks, DeadlocksDetected, EventsDelivered, EventsDropped, EventRetries, LimitsHit, ConfigReloads, ConfigCurrent, ConfigLoaded, BuildInfo,
 }
 
 func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {

@@ -32,7 +32,9 @@ const (
 
 	Deadlocks         = "locksidecar_deadlocks"
 	DeadlocksDetected = "locksidecar_deadlocks_detected_total"
+	EventsDelivered   = "locksidecar_events_delivered_total"
 	EventsDropped     = "locksidecar_events_dropped_total"
+	EventRetries      = "locksidecar_event_retries_total"
 	LimitsHit         = "locksidecar_limits_hit_total"
 	ConfigReloads     = "locksidecar_config_reloads_total"
 	ConfigCurrent     = "locksidecar_config_current"

@@ -77,6 +77,7 @@ func TestMetricsTableOfTheDocumentsIsTheCodes(t *testing.T) {
 	w := httptest.NewRecorder()
 	m := metrics.New(metrics.Options{Version: "v1"})
 	m.Backend("redis").Vitals(driver.Vitals{Replicates: true, Replicas: 1, MemoryUsed: .5})
+	m.Sink("audit")
 	m.Serve(func() bool { return true }).Handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	help, labels := map[string]string{}, map[string][]string{}
 	series := regexp.MustCompile(`^(locksidecar_\w+?)(?:_bucket|_sum|_count)?\{(.*)\} `)

@@ -79,7 +79,9 @@ elseif qlen > 0 and enqueue then
 end
 
 if free and admits(shared) and not sealed then
+  local ticket
   if placed then
+    ticket = tonumber(string.match(redis.call('HGET', KEYS[3], request) or '', '^%d+'))
     redis.call('ZREM', KEYS[2], request)
     redis.call('HDEL', KEYS[3], request)
     redis.call('ZREM', KEYS[4], request)
@@ -94,7 +96,7 @@ if free and admits(shared) and not sealed then
   dirty = true
   evict()
   save()
-  return lease(h)
+  return lease(h, ticket)
 end
 
 if not enqueue then
@@ -106,7 +108,8 @@ end
 
 if not placed then place() end
 redis.call('ZADD', KEYS[4], now + ARGV[12], request)
-redis.call('HSET', KEYS[3], request, (string.gsub(redis.call('HGET', KEYS[3], request),
+local held = redis.call('HGET', KEYS[3], request)
+redis.call('HSET', KEYS[3], request, (string.gsub(held,
   '^(%d+\31%d+\31%d\31)[^\31]*\31[^\31]*', function(head) return head .. ARGV[3] .. '\31' .. string.sub(key, 1, 24) end)))
 for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], 3600000) end
 evict()
@@ -122,4 +125,5 @@ if rank > 0 then
 end
 if opens and sealed then retry = math.min(retry, opens - now + 1000) end
 -- A waiter keeps its place while nothing is granted.
-return {'queued', rank + 1, qlen, math.floor(math.max(retry, 1000)), holder(), now, evicted, sealed and stamp or nil}
+return {'queued', rank + 1, qlen, math.floor(math.max(retry, 1000)), holder(), now, evicted,
+  tonumber(string.match(held, '^%d+')), sealed and stamp or nil}

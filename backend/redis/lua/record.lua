@@ -194,8 +194,8 @@ local function save()
   if moved then wake() end
 end
 
-local function lease(h)
-  return {'lease', h.token, h.attach, h.expires, now, h.ttl, h.shared and '1' or '0', h.owner, h.meta, h.holds, evicted}
+local function lease(h, ticket)
+  return {'lease', h.token, h.attach, h.expires, now, h.ttl, h.shared and '1' or '0', h.owner, h.meta, h.holds, evicted, ticket}
 end
 
 local function holder() return holders[1] and write_holder(holders[1]) or '' end

@@ -1,0 +1,107 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxLine bounds a line, in bytes.
+const maxLine = 1 << 20
+
+// maxTorn bounds the lines one after the other that are none: each is of a life
+// that was killed while it wrote its first line.
+const maxTorn = 1000
+
+// Source is one file of a fleet's logs. It is opened once for each pass.
+type Source struct {
+	Name string
+	// Size is about how many bytes it has: it decides how many passes there are.
+	Size int64
+	Open func() (io.ReadCloser, error)
+}
+
+// where is a line of a source.
+type where struct{ source, line int32 }
+
+// torn is a line that is none: it was cut off when its writer was killed.
+type torn struct {
+	at where
+	// tail: nothing follows it in the file.
+	tail bool
+	// before and after are the runs around it.
+	before, after string
+}
+
+// read calls line for each line of a source, and tears for each that is none.
+func read(index int, s Source, line func(where, *Line) error, tears func(torn)) (err error) {
+	f, err := s.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	in := bufio.NewReaderSize(f, 256<<10)
+	at := where{source: int32(index)} //nolint:gosec // a number of files
+	// open are the latest lines that were none: what follows them is to come.
+	var open []torn
+	last := ""
+	for {
+		raw, whole, err := next(in)
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", s.Name, at.line+1, err)
+		}
+		if len(raw) == 0 && !whole {
+			break
+		}
+		at.line++
+		if len(bytes.TrimSpace(raw)) == 0 {
+			continue
+		}
+		l := &Line{}
+		if json.Unmarshal(raw, l) != nil || l.Run == "" || l.Type == "" {
+			open = append(open, torn{at: at, before: last})
+			if len(open) == maxTorn {
+				return fmt.Errorf("%s:%d: is no audit log: %d lines one after the other are none of one", s.Name, at.line, maxTorn)
+			}
+			continue
+		}
+		for _, t := range open {
+			t.after = l.Run
+			tears(t)
+		}
+		open = open[:0]
+		last = l.Run
+		if err := line(at, l); err != nil {
+			return err
+		}
+	}
+	if len(open) > 0 && last == "" {
+		return fmt.Errorf("%s:%d: is no audit log: no line is one of an audit log's", s.Name, open[0].at.line)
+	}
+	for _, t := range open {
+		t.tail = true
+		tears(t)
+	}
+	return nil
+}
+
+// next is a line without its end; whole is false for what follows the last one.
+func next(in *bufio.Reader) (raw []byte, whole bool, err error) {
+	for {
+		part, err := in.ReadSlice('\n')
+		raw = append(raw, part...)
+		switch {
+		case err == nil:
+			return raw, true, nil
+		case errors.Is(err, io.EOF):
+			return raw, false, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, false, err
+		case len(raw) > maxLine:
+			return nil, false, fmt.Errorf("has more than %d bytes", maxLine)
+		}
+	}
+}
