@@ -23,7 +23,7 @@ var (
 
 // The certificate: every case, on a server of the test's own.
 func TestPostgres(t *testing.T) {
-	report := conformance.Test(t, harness(t, startServer(t)), conformance.Options{Filter: regexp.MustCompile(*cases)})
+	report := conformance.Test(t, harness(t, startServer(t)), conformance.Options{Filter: regexp.MustCompile(*cases), Parallel: 4})
 	if *cases == "" {
 		same(t, "testdata/postgres.txt", report.Summary())
 	}
@@ -82,7 +82,7 @@ func options(t *testing.T, s *server) postgres.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return postgres.Options{Pool: config, MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Timeout: 15 * time.Second}
+	return postgres.Options{Pool: config, MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Timeout: 30 * time.Second}
 }
 
 // connect is a connection of the test's own.
