@@ -25,7 +25,7 @@ test: setup ## install what is missing and run every test, with the race detecto
 	cd $(POSTGRES) && go vet ./...
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	go test -race -timeout 25m ./... -json > "$$log" || failed=1; \
-	(cd $(POSTGRES) && go test -race -timeout 10m ./... -json) >> "$$log" || failed=1; \
+	(cd $(POSTGRES) && go test -race -timeout 15m ./... -json) >> "$$log" || failed=1; \
 	go run ./internal/testreport < "$$log"; \
 	[ -z "$${failed:-}" ]
 
@@ -65,7 +65,7 @@ conformance-repeat: setup ## repeat a slice of each row twenty times and add tha
 	go run ./internal/certificates -ledger conformance/testdata/ledger.tsv "$$dir"
 
 conformance-postgres: system ## certify the example of a third party's driver, on a PostgreSQL of its own
-	cd $(POSTGRES) && go test -count=1 -timeout 10m -v ./...
+	cd $(POSTGRES) && go test -count=1 -timeout 15m -v ./...
 
 conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose licence you accept for yourself: see docs/dynamodb.md
 	internal/tools/emulators dynamodb-local

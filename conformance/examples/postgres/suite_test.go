@@ -55,7 +55,7 @@ func TestPostgresBehindTheBreaker(t *testing.T) {
 // what ran with the committed table.
 func certified(t *testing.T, row string, h conformance.Harness) {
 	t.Helper()
-	report := conformance.Test(t, h, conformance.Options{Seed: *seed, Filter: regexp.MustCompile(*cases)})
+	report := conformance.Test(t, h, conformance.Options{Seed: *seed, Filter: regexp.MustCompile(*cases), Parallel: 4})
 	if *certificates != "" {
 		f, err := os.Create(filepath.Join(*certificates, fmt.Sprintf("%s@%d.json", row, report.Seed)))
 		if err != nil {
@@ -123,7 +123,7 @@ func options(t *testing.T, s *server) postgres.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return postgres.Options{Pool: config, MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Timeout: 15 * time.Second}
+	return postgres.Options{Pool: config, MinTTL: 200 * time.Millisecond, Poll: 100 * time.Millisecond, Timeout: 30 * time.Second}
 }
 
 // connect is a connection of the test's own.
