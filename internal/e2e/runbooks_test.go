@@ -88,6 +88,7 @@ func site(t *testing.T) place {
 		},
 	}
 	c := dial(t, d.Endpoint())
+	(&configured{client: c, d: d}).becomes(t, `locksidecar_backend_memory_used_ratio{backend="main"}`, 1e-9) // the store was asked
 	p.application(t, "web-1")
 	eventually(t, "web-1 holds the lock", func() bool { return len(c.lock(t, "orders/42").GetHolders()) == 1 })
 	p.application(t, "web-2")
