@@ -307,7 +307,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			f.token--
 			s.acquired("x", "o1", func(l *Line) { l.Request = "another" })
 		}), KindToken, "log1:4", []string{"granted anew"}},
-		"overtaken in the queue": {f(func(f *fleet, s, other *sidecar) {
+		"overtaken in the queue": {f(func(_ *fleet, s, other *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			other.queued("x", "o3", 2, 0)
@@ -316,7 +316,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			other.released("x", b)
 			s.acquired("x", "o2", ticket(1, 0))
 		}), KindOrder, "log2:3", []string{"ticket 2", "ticket 1", "1003"}},
-		"overtaken beyond the head start": {f(func(f *fleet, s, _ *sidecar) {
+		"overtaken beyond the head start": {f(func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			s.queued("x", "o3", 10, 1)
@@ -325,7 +325,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			s.released("x", b)
 			s.acquired("x", "o2", ticket(1, 0))
 		}), KindOrder, "log1:6", nil},
-		"a priority that counts for nothing": {f(func(f *fleet, s, _ *sidecar) {
+		"a priority that counts for nothing": {f(func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			s.queued("x", "o3", 5, 1)
@@ -334,7 +334,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			s.released("x", b)
 			s.acquired("x", "o3", ticket(5, 1))
 		}), KindOrder, "log1:6", nil},
-		"a newcomer barges": {f(func(f *fleet, s, _ *sidecar) {
+		"a newcomer barges": {f(func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			s.released("x", a)
@@ -351,13 +351,13 @@ func TestViolationsAreNamed(t *testing.T) {
 			s.released("x", b)
 			s.acquired("x", "writer", ticket(1, 0))
 		}), KindOrder, "log1:4", nil},
-		"dropped": {f(func(f *fleet, s, _ *sidecar) {
+		"dropped": {f(func(_ *fleet, s, _ *sidecar) {
 			s.seq = 6
 			s.tells("missed", "", 0, func(l *Line) { l.Missed = 7 })
 			s.acquired("x", "o1")
 		}), KindGap, "log1:2", []string{"dropped its events 1 to 7"}},
 		"the end is cut off": {func() []string {
-			texts := f(func(f *fleet, s, _ *sidecar) {
+			texts := f(func(_ *fleet, s, _ *sidecar) {
 				a := s.acquired("x", "o1")
 				s.released("x", a)
 			})
@@ -366,7 +366,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			return texts
 		}(), KindGap, "log1:2", []string{"event 2 is missing"}},
 		"the beginning is cut off": {func() []string {
-			texts := f(func(f *fleet, s, _ *sidecar) {
+			texts := f(func(_ *fleet, s, _ *sidecar) {
 				a := s.acquired("x", "o1")
 				s.released("x", a)
 			})
@@ -389,7 +389,7 @@ func TestNoFalseAlarm(t *testing.T) {
 			s.write(&Line{Type: "released", LockID: "x", OwnerID: "o1", Token: a, HoldCount: &none, Sent: sent})
 			s.released("x", a+1)
 		},
-		"wall clocks that are apart": func(f *fleet, s, other *sidecar) {
+		"wall clocks that are apart": func(_ *fleet, s, other *sidecar) {
 			for range 20 {
 				a := s.acquired("x", "o1")
 				s.released("x", a)
@@ -414,7 +414,7 @@ func TestNoFalseAlarm(t *testing.T) {
 			s.tells("expired", "x", a)
 			s.acquired("x", "o3")
 		},
-		"a place that was lost and taken anew": func(f *fleet, s, other *sidecar) {
+		"a place that was lost and taken anew": func(_ *fleet, s, other *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			other.queued("x", "o3", 2, 0)
@@ -438,7 +438,7 @@ func TestNoFalseAlarm(t *testing.T) {
 				f.after(48 * time.Hour)
 			}
 		},
-		"readers at the head": func(f *fleet, s, _ *sidecar) {
+		"readers at the head": func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "r1", 1, 0, shared)
 			s.queued("x", "r2", 2, 0, shared)
@@ -459,12 +459,12 @@ func TestNoFalseAlarm(t *testing.T) {
 			s.released("x", a)
 			s.acquired("x", "o2")
 		},
-		"a grant that met a caller who had gone": func(f *fleet, s, _ *sidecar) {
+		"a grant that met a caller who had gone": func(_ *fleet, s, _ *sidecar) {
 			s.acquired("x", "o1")
 			s.tells("abandoned", "x", 0, func(l *Line) { l.Request = "r-o1" })
 			s.acquired("x", "o2")
 		},
-		"the same lock's queue on two stores": func(f *fleet, s, _ *sidecar) {
+		"the same lock's queue on two stores": func(_ *fleet, s, _ *sidecar) {
 			s.queued("x", "o1", 5, 0, func(l *Line) { l.Backend = "old" })
 			s.queued("x", "o2", 1, 0)
 			a := s.acquired("x", "o2", ticket(1, 0))
@@ -533,23 +533,23 @@ func TestRandomGoodFleets(t *testing.T) {
 		for i := range 1 + rng.IntN(4) {
 			all = append(all, f.sidecar(fmt.Sprint("s", i), strings.Repeat("b", 1+rng.IntN(2)), 0))
 		}
-		any := func() *sidecar { return all[rng.IntN(len(all))] }
+		some := func() *sidecar { return all[rng.IntN(len(all))] }
 		for i := range 30 {
 			lock := fmt.Sprint("lock/", rng.IntN(3))
-			s := any()
+			s := some()
 			a := s.acquired(lock, fmt.Sprint("o", i))
 			switch rng.IntN(4) {
 			case 0:
 				f.after(time.Minute)
-				any().tells("expired", lock, a)
+				some().tells("expired", lock, a)
 			case 1:
-				any().tells("force_released", lock, a, func(l *Line) { l.Ended = true })
+				some().tells("force_released", lock, a, func(l *Line) { l.Ended = true })
 			case 2:
 				f.after(11 * time.Second)
 				s.tells("lost", lock, a, func(l *Line) { l.Reason = "unreachable"; l.ValidUntil = s.at(f.now) })
 			default:
 				f.after(time.Duration(rng.IntN(5000)) * time.Millisecond)
-				any().released(lock, a)
+				some().released(lock, a)
 			}
 		}
 		for _, s := range all {
