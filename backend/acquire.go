@@ -112,7 +112,7 @@ func (q *acquisition) end(l *Lease, err error) (*Lease, error) {
 	}
 	q.s.o.Observer.Happened(Event{
 		Kind: Acquired, LockID: l.LockID, OwnerID: l.OwnerID, RequestID: l.RequestID, Token: l.Token, Shared: l.Shared,
-		HoldCount: len(l.Holds), Ticket: q.ticket, Priority: q.req.Priority, Sent: q.asked.Add(l.Remaining - l.TTL), TTL: l.TTL, ValidUntil: l.ValidUntil,
+		HoldCount: len(l.Holds), Ticket: q.ticket, Priority: q.req.Priority, Sent: q.asked.Add(min(l.Remaining-l.TTL, 0)), TTL: l.TTL, ValidUntil: l.ValidUntil,
 		ExpiresAt: l.ExpiresAt, Attach: l.Attach,
 	})
 	return l, nil

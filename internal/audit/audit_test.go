@@ -2,7 +2,6 @@ package audit
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,148 +10,6 @@ import (
 	"testing"
 	"time"
 )
-
-// fleet writes logs as sidecars do, on one time line.
-type fleet struct {
-	now   time.Time
-	logs  []*sidecar
-	token int64
-}
-
-// sidecar is one log. Its wall clock is off by skew, its boot began at another
-// moment.
-type sidecar struct {
-	f         *fleet
-	name, run string
-	boot      string
-	skew      time.Duration
-	since     time.Time
-	seq       uint64
-	lines     []string
-}
-
-func newFleet() *fleet {
-	return &fleet{now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC), token: 1000}
-}
-
-func (f *fleet) sidecar(name, boot string, skew time.Duration) *sidecar {
-	s := &sidecar{f: f, name: name, run: fmt.Sprintf("run-%s-%d", name, len(f.logs)), boot: boot, skew: skew, since: f.now.Add(-time.Duration(1+len(boot)) * time.Hour)}
-	f.logs = append(f.logs, s)
-	s.write(&Line{Type: TypeStarted, Boot: boot})
-	return s
-}
-
-func (f *fleet) after(d time.Duration) { f.now = f.now.Add(d) }
-
-func (s *sidecar) at(t time.Time) int64 { return int64(t.Sub(s.since)) }
-
-func (s *sidecar) write(l *Line) {
-	l.Time, l.At, l.Sidecar, l.Run = s.f.now.Add(s.skew), s.at(s.f.now), s.name, s.run
-	if l.Type != TypeStarted && l.Type != TypeStopped {
-		s.seq++
-	}
-	l.Seq = s.seq
-	raw, err := json.Marshal(l)
-	if err != nil {
-		panic(err)
-	}
-	s.lines = append(s.lines, string(raw))
-}
-
-func (s *sidecar) stop() { s.write(&Line{Type: TypeStopped}) }
-
-const trip = time.Millisecond
-
-// acquired grants the next token, a millisecond after it was asked for.
-func (s *sidecar) acquired(lock, owner string, change ...func(*Line)) int64 {
-	s.f.token++
-	one := 1
-	l := &Line{Type: "acquired", LockID: lock, OwnerID: owner, Token: s.f.token, HoldCount: &one, Request: "r-" + owner, Backend: "main", Sent: s.at(s.f.now)}
-	l.ValidUntil = s.at(s.f.now.Add(10 * time.Second))
-	for _, c := range change {
-		c(l)
-	}
-	s.f.after(trip)
-	s.write(l)
-	return l.Token
-}
-
-func (s *sidecar) queued(lock, owner string, ticket int64, priority int, change ...func(*Line)) {
-	l := &Line{Type: "queued", LockID: lock, OwnerID: owner, Request: "r-" + owner, Ticket: ticket, Priority: priority, Backend: "main", Sent: s.at(s.f.now)}
-	for _, c := range change {
-		c(l)
-	}
-	s.f.after(trip)
-	s.write(l)
-}
-
-func (s *sidecar) released(lock string, token int64) {
-	none := 0
-	l := &Line{Type: "released", LockID: lock, OwnerID: "somebody", Token: token, HoldCount: &none, Sent: s.at(s.f.now)}
-	s.f.after(trip)
-	s.write(l)
-}
-
-func (s *sidecar) tells(kind, lock string, token int64, change ...func(*Line)) {
-	l := &Line{Type: kind, LockID: lock, Token: token}
-	for _, c := range change {
-		c(l)
-	}
-	s.write(l)
-}
-
-func ticket(n int64, priority int) func(*Line) {
-	return func(l *Line) { l.Ticket, l.Priority = n, priority }
-}
-
-func shared(l *Line) { l.Shared = true }
-
-// files are the logs, as they would be read.
-func (f *fleet) files() (texts []string) {
-	for _, s := range f.logs {
-		texts = append(texts, strings.Join(s.lines, "\n")+"\n")
-	}
-	return texts
-}
-
-func prove(t testing.TB, texts []string, o Options) *Report {
-	t.Helper()
-	var sources []Source
-	for i, text := range texts {
-		sources = append(sources, Source{
-			Name: fmt.Sprintf("log%d", i+1), Size: int64(len(text)),
-			Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
-		})
-	}
-	r, err := Prove(sources, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func wants(t *testing.T, r *Report, kind Kind, place string, words ...string) {
-	t.Helper()
-	if len(r.Violations) == 0 {
-		t.Fatalf("no violation, want %s at %s: %+v", kind, place, r)
-	}
-	got := r.Violations[0].String()
-	if !strings.HasPrefix(got, place+": "+string(kind)+": ") {
-		t.Errorf("the first violation is %q, want %s at %s", got, kind, place)
-	}
-	for _, w := range words {
-		if !strings.Contains(got, w) {
-			t.Errorf("%q does not say %q", got, w)
-		}
-	}
-}
-
-func wantsNone(t *testing.T, r *Report) {
-	t.Helper()
-	for i := range r.Violations {
-		t.Errorf("%s", r.Violations[i].String())
-	}
-}
 
 // A fleet of three sidecars on two hosts, whose wall clocks are apart: every kind
 // of end, a killed sidecar with a torn line, a queue with priorities, readers.
@@ -307,7 +164,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			f.token--
 			s.acquired("x", "o1", func(l *Line) { l.Request = "another" })
 		}), KindToken, "log1:4", []string{"granted anew"}},
-		"overtaken in the queue": {f(func(f *fleet, s, other *sidecar) {
+		"overtaken in the queue": {f(func(_ *fleet, s, other *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			other.queued("x", "o3", 2, 0)
@@ -316,7 +173,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			other.released("x", b)
 			s.acquired("x", "o2", ticket(1, 0))
 		}), KindOrder, "log2:3", []string{"ticket 2", "ticket 1", "1003"}},
-		"overtaken beyond the head start": {f(func(f *fleet, s, _ *sidecar) {
+		"overtaken beyond the head start": {f(func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			s.queued("x", "o3", 10, 1)
@@ -325,7 +182,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			s.released("x", b)
 			s.acquired("x", "o2", ticket(1, 0))
 		}), KindOrder, "log1:6", nil},
-		"a priority that counts for nothing": {f(func(f *fleet, s, _ *sidecar) {
+		"a priority that counts for nothing": {f(func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			s.queued("x", "o3", 5, 1)
@@ -334,7 +191,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			s.released("x", b)
 			s.acquired("x", "o3", ticket(5, 1))
 		}), KindOrder, "log1:6", nil},
-		"a newcomer barges": {f(func(f *fleet, s, _ *sidecar) {
+		"a newcomer barges": {f(func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			s.released("x", a)
@@ -351,13 +208,13 @@ func TestViolationsAreNamed(t *testing.T) {
 			s.released("x", b)
 			s.acquired("x", "writer", ticket(1, 0))
 		}), KindOrder, "log1:4", nil},
-		"dropped": {f(func(f *fleet, s, _ *sidecar) {
+		"dropped": {f(func(_ *fleet, s, _ *sidecar) {
 			s.seq = 6
 			s.tells("missed", "", 0, func(l *Line) { l.Missed = 7 })
 			s.acquired("x", "o1")
 		}), KindGap, "log1:2", []string{"dropped its events 1 to 7"}},
 		"the end is cut off": {func() []string {
-			texts := f(func(f *fleet, s, _ *sidecar) {
+			texts := f(func(_ *fleet, s, _ *sidecar) {
 				a := s.acquired("x", "o1")
 				s.released("x", a)
 			})
@@ -366,7 +223,7 @@ func TestViolationsAreNamed(t *testing.T) {
 			return texts
 		}(), KindGap, "log1:2", []string{"event 2 is missing"}},
 		"the beginning is cut off": {func() []string {
-			texts := f(func(f *fleet, s, _ *sidecar) {
+			texts := f(func(_ *fleet, s, _ *sidecar) {
 				a := s.acquired("x", "o1")
 				s.released("x", a)
 			})
@@ -389,7 +246,7 @@ func TestNoFalseAlarm(t *testing.T) {
 			s.write(&Line{Type: "released", LockID: "x", OwnerID: "o1", Token: a, HoldCount: &none, Sent: sent})
 			s.released("x", a+1)
 		},
-		"wall clocks that are apart": func(f *fleet, s, other *sidecar) {
+		"wall clocks that are apart": func(_ *fleet, s, other *sidecar) {
 			for range 20 {
 				a := s.acquired("x", "o1")
 				s.released("x", a)
@@ -414,7 +271,7 @@ func TestNoFalseAlarm(t *testing.T) {
 			s.tells("expired", "x", a)
 			s.acquired("x", "o3")
 		},
-		"a place that was lost and taken anew": func(f *fleet, s, other *sidecar) {
+		"a place that was lost and taken anew": func(_ *fleet, s, other *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)
 			other.queued("x", "o3", 2, 0)
@@ -438,7 +295,7 @@ func TestNoFalseAlarm(t *testing.T) {
 				f.after(48 * time.Hour)
 			}
 		},
-		"readers at the head": func(f *fleet, s, _ *sidecar) {
+		"readers at the head": func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "r1", 1, 0, shared)
 			s.queued("x", "r2", 2, 0, shared)
@@ -459,12 +316,12 @@ func TestNoFalseAlarm(t *testing.T) {
 			s.released("x", a)
 			s.acquired("x", "o2")
 		},
-		"a grant that met a caller who had gone": func(f *fleet, s, _ *sidecar) {
+		"a grant that met a caller who had gone": func(_ *fleet, s, _ *sidecar) {
 			s.acquired("x", "o1")
 			s.tells("abandoned", "x", 0, func(l *Line) { l.Request = "r-o1" })
 			s.acquired("x", "o2")
 		},
-		"the same lock's queue on two stores": func(f *fleet, s, _ *sidecar) {
+		"the same lock's queue on two stores": func(_ *fleet, s, _ *sidecar) {
 			s.queued("x", "o1", 5, 0, func(l *Line) { l.Backend = "old" })
 			s.queued("x", "o2", 1, 0)
 			a := s.acquired("x", "o2", ticket(1, 0))
@@ -533,23 +390,23 @@ func TestRandomGoodFleets(t *testing.T) {
 		for i := range 1 + rng.IntN(4) {
 			all = append(all, f.sidecar(fmt.Sprint("s", i), strings.Repeat("b", 1+rng.IntN(2)), 0))
 		}
-		any := func() *sidecar { return all[rng.IntN(len(all))] }
+		some := func() *sidecar { return all[rng.IntN(len(all))] }
 		for i := range 30 {
 			lock := fmt.Sprint("lock/", rng.IntN(3))
-			s := any()
+			s := some()
 			a := s.acquired(lock, fmt.Sprint("o", i))
 			switch rng.IntN(4) {
 			case 0:
 				f.after(time.Minute)
-				any().tells("expired", lock, a)
+				some().tells("expired", lock, a)
 			case 1:
-				any().tells("force_released", lock, a, func(l *Line) { l.Ended = true })
+				some().tells("force_released", lock, a, func(l *Line) { l.Ended = true })
 			case 2:
 				f.after(11 * time.Second)
 				s.tells("lost", lock, a, func(l *Line) { l.Reason = "unreachable"; l.ValidUntil = s.at(f.now) })
 			default:
 				f.after(time.Duration(rng.IntN(5000)) * time.Millisecond)
-				any().released(lock, a)
+				some().released(lock, a)
 			}
 		}
 		for _, s := range all {
@@ -576,4 +433,23 @@ func FuzzProve(f *testing.F) {
 			t.Errorf("%d lines of %d bytes", r.Lines, len(raw))
 		}
 	})
+}
+
+func BenchmarkProve(b *testing.B) {
+	f := newFleet()
+	one, two := f.sidecar("one", "a", 0), f.sidecar("two", "bb", 0)
+	for i := range 20_000 {
+		lock := fmt.Sprint("lock/", i%500)
+		s := []*sidecar{one, two}[i%2]
+		a := s.acquired(lock, fmt.Sprint("o", i))
+		f.after(trip)
+		s.released(lock, a)
+	}
+	texts := f.files()
+	b.SetBytes(int64(len(texts[0]) + len(texts[1])))
+	for b.Loop() {
+		if r := prove(b, texts, Options{}); len(r.Violations) > 0 {
+			b.Fatal(r.Violations[0].String())
+		}
+	}
 }

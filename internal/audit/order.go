@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -66,4 +67,9 @@ func (p *pass) order(k *lock, grants []*grant) {
 			break
 		}
 	}
+}
+
+// describe names a place for a person.
+func (p *pass) describe(a *place) string {
+	return fmt.Sprintf("ticket %d, priority %d, at %s", a.ticket, a.priority, p.runs.place(a.at))
 }

@@ -157,13 +157,3 @@ func (r *runs) cut() (all []*run) {
 	slices.SortFunc(all, func(a, b *run) int { return cmp.Compare(a.last.wall, b.last.wall) })
 	return all
 }
-
-// late are the runs whose logs begin after the process did.
-func (r *runs) late() (all []*run) {
-	for _, of := range r.byID {
-		if !of.begins || of.started > 0 {
-			all = append(all, of)
-		}
-	}
-	return all
-}

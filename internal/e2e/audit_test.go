@@ -90,7 +90,7 @@ func TestAuditProvesAChaosRun(t *testing.T) {
 	fleet := auditFleet(t, redis.URL(), 3)
 	ctx, end := context.WithCancel(within(t))
 	var clients sync.RWMutex // a sidecar's client changes when it is started again
-	any := func() client {
+	some := func() client {
 		clients.RLock()
 		defer clients.RUnlock()
 		return fleet[rand.IntN(len(fleet))].client
@@ -100,7 +100,7 @@ func TestAuditProvesAChaosRun(t *testing.T) {
 		working.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				lock := fmt.Sprint("chaos/", rand.IntN(5))
-				c := any()
+				c := some()
 				l, err := c.Acquire(ctx, &lockpb.AcquireRequest{
 					LockId: lock, OwnerId: fmt.Sprintf("worker %d.%d", w, i), Ttl: seconds(1), Wait: seconds(float64(rand.IntN(4))), Priority: uint32(rand.IntN(10)),
 					Shared: rand.IntN(4) == 0,
@@ -111,9 +111,9 @@ func TestAuditProvesAChaosRun(t *testing.T) {
 				switch rand.IntN(30) {
 				case 0: // forgotten: it expires
 				case 1:
-					_, _ = any().ForceRelease(ctx, &lockpb.ForceReleaseRequest{LockId: lock, FencingToken: l.GetFencingToken(), Reason: "chaos", Immediate: true})
+					_, _ = some().ForceRelease(ctx, &lockpb.ForceReleaseRequest{LockId: lock, FencingToken: l.GetFencingToken(), Reason: "chaos", Immediate: true})
 				case 2:
-					_, _ = any().ForceRelease(ctx, &lockpb.ForceReleaseRequest{LockId: lock, FencingToken: l.GetFencingToken(), Reason: "chaos"})
+					_, _ = some().ForceRelease(ctx, &lockpb.ForceReleaseRequest{LockId: lock, FencingToken: l.GetFencingToken(), Reason: "chaos"})
 				default:
 					_, _ = c.Release(ctx, &lockpb.ReleaseRequest{LockId: lock, LeaseId: l.GetLeaseId(), FencingToken: l.GetFencingToken()})
 				}
@@ -124,7 +124,7 @@ func TestAuditProvesAChaosRun(t *testing.T) {
 	for round := range 5 {
 		holder := worker(t, fleet[round%2].d.Endpoint(), "chaos", "sleep 60")
 		eventually(t, "the holder holds", func() bool { // once the one before has expired
-			l := any().lock(t, "jobs/chaos")
+			l := some().lock(t, "jobs/chaos")
 			held := len(l.GetHolders()) == 1 && l.GetFencingToken() > last
 			if held {
 				last = l.GetFencingToken()
@@ -143,7 +143,7 @@ func TestAuditProvesAChaosRun(t *testing.T) {
 			clients.Unlock()
 		}
 	}
-	eventually(t, "the last holder's lock expires", func() bool { return len(any().lock(t, "jobs/chaos").GetHolders()) == 0 })
+	eventually(t, "the last holder's lock expires", func() bool { return len(some().lock(t, "jobs/chaos").GetHolders()) == 0 })
 	end()
 	working.Wait()
 	for _, a := range fleet {

@@ -76,7 +76,7 @@ func (s *Subscription) Records(ctx context.Context) ([]Record, error) {
 		records := make([]Record, 0, len(s.batch))
 		early, late := began()
 		for i := range s.batch {
-			records = append(records, s.batch[i].record(s.l.life, from+uint64(i), early, late)) //nolint:gosec // an index
+			records = append(records, s.batch[i].record(s.l.life, from+uint64(i), early, late))
 		}
 		clear(s.batch)
 		return records, nil

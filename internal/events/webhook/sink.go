@@ -134,7 +134,7 @@ func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
 			}
 			s.done.take(r.Seq)
 			select {
-			case lanes[maphash.String(seed, r.LockID)%uint64(len(lanes))] <- *r: //nolint:gosec // a small number
+			case lanes[maphash.String(seed, r.LockID)%uint64(len(lanes))] <- *r:
 			case <-last.Done():
 				left++
 			}
