@@ -39,9 +39,8 @@ func raceCases() []Case {
 				for i := range t.times(1000) {
 					t.Release(t.D, t.Must(t.D, t.Request(t.Lock(fmt.Sprint("cycle/", i%10)), "one")))
 				}
-				page, err := t.D.List(t.ctx, &driver.ListRequest{Prefix: t.Lock("cycle/"), PageSize: 100})
-				if err != nil || len(page.Locks) != 0 {
-					t.Errorf("listed %+v, %v", page, err)
+				if listed := t.Listed(t.D, driver.ListRequest{Prefix: t.Lock("cycle/"), PageSize: 100}); len(listed) != 0 {
+					t.Errorf("listed %+v", listed)
 				}
 			}},
 		{Name: "Race/ClosedDriverRefuses", Guarantee: "A closed driver fails every call as closed, and releases nothing.",

@@ -277,6 +277,24 @@ func (t *T) Inspect(d driver.Driver, lock string) *driver.Lock {
 	return l
 }
 
+// Listed are the locks of all pages of a listing: one may be short, or empty, and
+// have a next one.
+func (t *T) Listed(d driver.Driver, req driver.ListRequest) (all []driver.Lock) {
+	for {
+		page, err := d.List(t.ctx, &req)
+		if err != nil {
+			t.Fatalf("list: %v", err)
+		}
+		if len(page.Locks) > req.PageSize {
+			t.Errorf("a page of %d locks, asked for %d", len(page.Locks), req.PageSize)
+		}
+		all = append(all, page.Locks...)
+		if req.PageToken = page.NextPageToken; req.PageToken == "" {
+			return all
+		}
+	}
+}
+
 // Lost wants an error with the cause.
 func (t *T) Lost(err error, cause driver.Cause) {
 	var lost *driver.LostError
