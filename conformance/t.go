@@ -39,6 +39,14 @@ func (t *T) times(n int) int {
 	return n
 }
 
+// enough wants that of what a case repeats until its time is over a tenth was done:
+// less proves too little.
+func (t *T) enough(done, of int) {
+	if 10*done < of {
+		t.Errorf("only %d of %d repetitions were done in the time of a case: the machine or the store is too slow to judge it", done, of)
+	}
+}
+
 // T is what a case works with: drivers on the store, ids that no other case
 // uses, and a way to fail.
 type T struct {
