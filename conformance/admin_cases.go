@@ -54,21 +54,8 @@ func adminCases() []Case {
 					}
 				}()
 				seen := make(map[string]int)
-				req := &driver.ListRequest{Prefix: t.Lock("list/"), PageSize: 700}
-				for {
-					page, err := t.D.List(t.ctx, req)
-					if err != nil {
-						t.Fatalf("list: %v", err)
-					}
-					if len(page.Locks) > req.PageSize {
-						t.Errorf("a page of %d locks, asked for %d", len(page.Locks), req.PageSize)
-					}
-					for _, l := range page.Locks {
-						seen[l.LockID]++
-					}
-					if req.PageToken = page.NextPageToken; req.PageToken == "" {
-						break
-					}
+				for _, l := range t.Listed(t.D, driver.ListRequest{Prefix: t.Lock("list/"), PageSize: 700}) {
+					seen[l.LockID]++
 				}
 				listed.Store(true)
 				<-churned
@@ -92,17 +79,8 @@ func adminCases() []Case {
 					}
 				}
 				var got []string
-				for req := (&driver.ListRequest{Prefix: t.Lock("list/"), Contended: true, PageSize: 2}); ; {
-					page, err := t.D.List(t.ctx, req)
-					if err != nil {
-						t.Fatalf("list: %v", err)
-					}
-					for _, l := range page.Locks {
-						got = append(got, strings.TrimPrefix(l.LockID, t.Lock("list/")))
-					}
-					if req.PageToken = page.NextPageToken; req.PageToken == "" {
-						break
-					}
+				for _, l := range t.Listed(t.D, driver.ListRequest{Prefix: t.Lock("list/"), Contended: true, PageSize: 2}) {
+					got = append(got, strings.TrimPrefix(l.LockID, t.Lock("list/")))
 				}
 				if slices.Sort(got); !slices.Equal(got, []string{"0", "2", "4"}) {
 					t.Errorf("listed %v, want 0, 2 and 4", got)
@@ -122,9 +100,8 @@ func adminCases() []Case {
 					t.Must(t.D, t.Request(t.Lock(id), "one"))
 				}
 				for prefix, want := range map[string]int{"p/a": 3, "p/a{": 1, "p/[ab]": 0, "p/*": 0, "p/?": 0, "p/": 4} {
-					page, err := t.D.List(t.ctx, &driver.ListRequest{Prefix: t.Lock("") + prefix, PageSize: 100})
-					if err != nil || len(page.Locks) != want {
-						t.Errorf("prefix %q: %+v, %v; want %d locks", prefix, page, err, want)
+					if listed := t.Listed(t.D, driver.ListRequest{Prefix: t.Lock("") + prefix, PageSize: 100}); len(listed) != want {
+						t.Errorf("prefix %q: %+v, want %d locks", prefix, listed, want)
 					}
 				}
 			}},

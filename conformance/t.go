@@ -40,6 +40,14 @@ func (t *T) times(n int) int {
 	return n
 }
 
+// enough wants that of what a case repeats until its time is over a tenth was done:
+// less proves too little.
+func (t *T) enough(done, of int) {
+	if 10*done < of {
+		t.Errorf("only %d of %d repetitions were done in the time of a case: the machine or the store is too slow to judge it", done, of)
+	}
+}
+
 // T is what a case works with: drivers on the store, ids that no other case
 // uses, and a way to fail.
 type T struct {
@@ -285,6 +293,24 @@ func (t *T) Inspect(d driver.Driver, lock string) *driver.Lock {
 		t.Fatalf("inspect: %v", err)
 	}
 	return l
+}
+
+// Listed are the locks of all pages of a listing: one may be short, or empty, and
+// have a next one.
+func (t *T) Listed(d driver.Driver, req driver.ListRequest) (all []driver.Lock) {
+	for {
+		page, err := d.List(t.ctx, &req)
+		if err != nil {
+			t.Fatalf("list: %v", err)
+		}
+		if len(page.Locks) > req.PageSize {
+			t.Errorf("a page of %d locks, asked for %d", len(page.Locks), req.PageSize)
+		}
+		all = append(all, page.Locks...)
+		if req.PageToken = page.NextPageToken; req.PageToken == "" {
+			return all
+		}
+	}
 }
 
 // Lost wants an error with the cause.

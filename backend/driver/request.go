@@ -178,7 +178,7 @@ type ListRequest struct {
 	// Contended selects locks that have waiters.
 	Contended bool
 	// PageSize is within 1 and the portable layer's limit. A page may hold
-	// fewer locks although more follow.
+	// fewer locks, or none, although more follow.
 	PageSize int
 	// PageToken continues a listing; empty starts one. One that the driver
 	// did not make: ErrInvalid.
@@ -188,7 +188,7 @@ type ListRequest struct {
 // ListPage is one page of a listing.
 type ListPage struct {
 	Locks []Lock
-	// NextPageToken is empty on the last page.
+	// NextPageToken is empty on the last page, and on no other.
 	NextPageToken string
 }
 

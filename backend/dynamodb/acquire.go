@@ -41,6 +41,7 @@ func (s *Store) Acquire(ctx context.Context, req *driver.AcquireRequest) (*drive
 		}
 		return res, err
 	})
+	s.brake.answered(err)
 	if err != nil {
 		return nil, err
 	}

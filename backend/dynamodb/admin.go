@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -127,13 +128,18 @@ func (r *record) public(at moment) driver.Lock {
 }
 
 const (
+	// pageTokenPrefix is followed by the key of the item after which a listing goes
+	// on; it may be that of an idle lock, or none of a lock.
 	pageTokenPrefix = "v1:"
+	// maxKey is how long a key of a table may be.
+	maxKey = 2048
 	// scanned bounds the items that one request of a listing reads.
 	scanned = 1000
 )
 
 // List reads the busy locks in the table's own order: a scan of the whole table,
-// page by page. The page token is "v1:" and the last lock id of the page before.
+// page by page. Where many locks are idle a page may take more requests than a call
+// has time for: it then ends where it has come to, short or empty.
 func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
 	ctx, cancel, err := s.begin(ctx)
 	if err != nil {
@@ -141,12 +147,12 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 	}
 	defer cancel()
 	after, ok := strings.CutPrefix(req.PageToken, pageTokenPrefix)
-	if req.PageToken != "" && (!ok || after == "" || len(after) > 255) {
+	if req.PageToken != "" && (!ok || after == "" || len(after) > maxKey) {
 		return nil, fmt.Errorf("page token %q: %w: it is not from a listing of this store", req.PageToken, driver.ErrInvalid)
 	}
 	var start map[string]value
 	if after != "" {
-		start = map[string]value{"k": text(s.recordKey(after))}
+		start = map[string]value{"k": text(after)}
 	}
 	page := &driver.ListPage{}
 	consistent, most, busy := true, int32(scanned), busyFilter
@@ -171,7 +177,7 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 				continue
 			}
 			if len(page.Locks) == req.PageSize {
-				page.NextPageToken = pageTokenPrefix + page.Locks[req.PageSize-1].LockID
+				page.NextPageToken = pageTokenPrefix + s.recordKey(page.Locks[req.PageSize-1].LockID)
 				return page, nil
 			}
 			page.Locks = append(page.Locks, lock)
@@ -179,10 +185,17 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 		if start = out.LastEvaluatedKey; len(start) == 0 {
 			return page, nil
 		}
-		if len(page.Locks) == req.PageSize {
+		if len(page.Locks) == req.PageSize || s.short(ctx) {
 			// Whether more follow, the next page says.
-			page.NextPageToken = pageTokenPrefix + page.Locks[req.PageSize-1].LockID
+			page.NextPageToken = pageTokenPrefix + (&reader{}).text(start, "k")
 			return page, nil
 		}
 	}
+}
+
+// short says that a call has no time left for one more request that takes as long as
+// it may.
+func (s *Store) short(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < s.o.Timeout
 }

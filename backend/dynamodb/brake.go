@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -40,7 +41,12 @@ func (b *brake) throttled(now driver.Instant) {
 	b.until = now.Add(b.pause)
 }
 
-func (b *brake) succeeded() {
+// answered notes what became of an acquire. One that the store has answered ends the
+// pauses; that renewals pass says nothing about room for acquires.
+func (b *brake) answered(err error) {
+	if errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrIndeterminate) {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.pause = 0

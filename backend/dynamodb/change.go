@@ -37,9 +37,12 @@ type visit struct {
 	// is a refusal. It is called again, with another record, when others were
 	// first.
 	decide func(r *record, at moment) (refusal error)
-	// taken is set under the mutex when a turn begins with it.
-	taken bool
-	done  chan error
+	// expiries are those that the answer tells of.
+	expiries func() []driver.Ended
+	// taken is set under the mutex when a turn begins with it, left when its caller
+	// does not wait for the answer any more.
+	taken, left bool
+	done        chan error
 }
 
 // changed has decide make of the lock's record what it will, and returns when that
@@ -58,6 +61,7 @@ func changed[T any](ctx context.Context, s *Store, lockID string, alone func(con
 		answer, refusal = decide(r, at)
 		return refusal
 	}
+	v.expiries = func() []driver.Ended { return expiriesIn(answer) }
 	if err := s.visit(ctx, lockID, v); err != nil {
 		return none, err
 	}
@@ -93,6 +97,7 @@ func (s *Store) visit(ctx context.Context, lockID string, v *visit) error {
 		case err := <-v.done:
 			return err
 		default: // it goes on without its caller
+			v.left = true
 			return fmt.Errorf("%w: %w", driver.ErrIndeterminate, ctx.Err())
 		}
 	}
@@ -127,17 +132,29 @@ func (s *Store) turn(lockID string, turn []*visit) {
 	defer cancel()
 	if len(turn) == 1 && turn[0].alone != nil && !s.latest.taken(s, lockID) {
 		if err := turn[0].alone(ctx); !errors.Is(err, errRefused) {
-			turn[0].done <- err
+			s.answer(lockID, turn[0], err)
 			return
 		}
 	}
 	refusals, err := s.together(ctx, lockID, turn)
 	for i, v := range turn {
 		if err != nil {
-			v.done <- err
+			s.answer(lockID, v, err)
 		} else {
-			v.done <- refusals[i]
+			s.answer(lockID, v, refusals[i])
 		}
+	}
+}
+
+// answer ends a visit. The expiries in an answer that nobody waits for any more are
+// told by the next call.
+func (s *Store) answer(lockID string, v *visit, err error) {
+	s.turns.mu.Lock()
+	v.done <- err
+	left := v.left
+	s.turns.mu.Unlock()
+	if left && err == nil {
+		s.ended.add(lockID, v.expiries())
 	}
 }
 

@@ -299,6 +299,42 @@ func TestRenewalsPassAThrottledTable(t *testing.T) {
 	granted(t, s, request("b", "two"))
 }
 
+// The pauses of acquires grow for as long as none is answered, whatever renewals do.
+func TestRenewalsDoNotEndThePauses(t *testing.T) {
+	t.Parallel()
+	var clock at
+	clock.pass(time.Hour)
+	e := testenv.StartDynamoT(t)
+	proxy := testenv.StartDynamoProxy(t, e)
+	s := open(t, options(e, proxy.Endpoint(), func(o *Options) { o.Clock = &clock }))
+	r := request("a", "one")
+	l := granted(t, s, r)
+	pause := func() time.Duration {
+		s.brake.mu.Lock()
+		defer s.brake.mu.Unlock()
+		return s.brake.pause
+	}
+	for want := firstPause; ; want = min(2*want, lastPause) {
+		proxy.Meet(func(string, []byte) testenv.DynamoFault { return testenv.DynamoThrottle })
+		if _, err := s.Acquire(t.Context(), request("b", "two")); !errors.Is(err, ErrThrottled) {
+			t.Fatalf("a throttled table: %v", err)
+		}
+		proxy.Meet(nil)
+		l = renew(t, s, r, l)
+		if got := pause(); got != want {
+			t.Fatalf("acquires pause for %v, want %v", got, want)
+		}
+		clock.pass(lastPause)
+		if want == lastPause {
+			break
+		}
+	}
+	refused(t, s, request("a", "two"))
+	if got := pause(); got != 0 {
+		t.Errorf("acquires pause for %v after one was answered", got)
+	}
+}
+
 // An item that is deleted by hand: the holder learns it at its next renewal, the
 // waiter gets in, and tokens rise.
 func TestAnItemDeletedByHand(t *testing.T) {

@@ -24,6 +24,8 @@ var findMutants = flag.Bool("mutants", false, "find for each mutant without one 
 const (
 	mutantVariable = "LOCKSIDECAR_TEST_MUTANT"
 	mutantFile     = "testdata/mutants.txt"
+	// noMutant are the conditions as they are: no test may catch them.
+	noMutant = "none"
 	// mutantTime bounds a test on a mutant. One that hangs has caught nothing.
 	mutantTime    = 60 * time.Second
 	mutantsAtOnce = 4
@@ -65,23 +67,29 @@ func init() {
 	if name == "" {
 		return
 	}
+	patience = 3 * time.Second // what comes at all comes at once
+	if name == noMutant {
+		return
+	}
 	all := mutants()
 	i := slices.IndexFunc(all, func(m mutant) bool { return m.String() == name })
 	if i < 0 {
 		panic("no such mutant: " + name)
 	}
-	patience = 3 * time.Second // what comes at all comes at once
 	m := all[i]
 	text := conditions[m.condition]
 	*text = (*text)[:m.at] + flipped[m.operator] + (*text)[m.at+len(m.operator):]
 }
 
 // caught says whether a test fails on a mutant.
-func (m mutant) caught(ctx context.Context, test string) bool {
+func (m mutant) caught(ctx context.Context, test string) bool { return fails(ctx, test, m.String()) }
+
+// fails says whether a test fails on the mutant of a name.
+func fails(ctx context.Context, test, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, mutantTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+test+"$", "-test.failfast", "-test.short")
-	cmd.Env = append(os.Environ(), mutantVariable+"="+m.String())
+	cmd.Env = append(os.Environ(), mutantVariable+"="+name)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
@@ -142,6 +150,20 @@ func TestEveryComparisonOfTheConditionsMatters(t *testing.T) {
 				}
 			}
 			t.Errorf("%s is not caught by %s", m, strings.Join(tests, ", "))
+		})
+	}
+	running.Wait()
+	catching := slices.Sorted(slices.Values(found))
+	for _, test := range slices.Compact(catching) {
+		if !strings.HasPrefix(test, "Test") {
+			continue
+		}
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			if fails(t.Context(), test, noMutant) {
+				t.Errorf("%s fails although nothing is flipped", test)
+			}
 		})
 	}
 	running.Wait()

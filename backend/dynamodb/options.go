@@ -40,7 +40,9 @@ type Options struct {
 	TLS *tls.Config
 	// Create makes the table, billed by request, if there is none.
 	Create bool
-	// Prefix starts every key; empty means "locksidecar".
+	// Prefix starts every key; empty means "locksidecar". It is of printable ASCII
+	// without spaces and colons: a colon ends it, so that the keys of two prefixes
+	// differ whatever the lock ids.
 	Prefix string
 	// Timeout bounds one request; 0 means 2 s.
 	Timeout time.Duration
@@ -68,8 +70,8 @@ func (o *Options) check() error {
 	if o.Prefix == "" {
 		o.Prefix = defaultPrefix
 	}
-	if strings.ContainsFunc(o.Prefix, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("dynamodb: Options.Prefix is %q: %w: want printable ASCII without spaces", o.Prefix, driver.ErrInvalid)
+	if strings.ContainsFunc(o.Prefix, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) {
+		return fmt.Errorf("dynamodb: Options.Prefix is %q: %w: want printable ASCII without spaces and colons", o.Prefix, driver.ErrInvalid)
 	}
 	for _, d := range []struct {
 		name     string

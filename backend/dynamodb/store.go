@@ -117,9 +117,6 @@ func once[In, Out any](ctx context.Context, s *Store, e effect, call func(contex
 	ctx, a := track(ctx)
 	sent = s.o.Clock.Now()
 	out, failed := call(ctx, in)
-	if failed == nil {
-		s.brake.succeeded()
-	}
 	return out, sent, s.outcome(e, a, failed)
 }
 

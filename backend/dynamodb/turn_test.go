@@ -1,7 +1,9 @@
 package dynamodb
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -115,5 +117,55 @@ func TestACrowdOfExpiredReadersIsPassedOver(t *testing.T) {
 	}
 	if len(res.Evicted) != crowd {
 		t.Errorf("%d expiries were reported, want %d", len(res.Evicted), crowd)
+	}
+}
+
+// An expiry that a call has written whose caller had left is told by the next one,
+// and once.
+func TestAnExpiryIsToldWhenItsCallerHasLeft(t *testing.T) {
+	t.Parallel()
+	var clock at
+	clock.pass(time.Hour)
+	e := testenv.StartDynamoT(t)
+	p := testenv.StartDynamoProxy(t, e)
+	s := open(t, options(e, p.Endpoint(), func(o *Options) { o.Clock = &clock }))
+	acquire := func(ctx context.Context, lock string, _ int64) ([]driver.Ended, error) {
+		res, err := s.Acquire(ctx, request(lock, "two"))
+		if err != nil {
+			return nil, err
+		}
+		return res.Evicted, nil
+	}
+	evict := func(ctx context.Context, lock string, token int64) ([]driver.Ended, error) {
+		ended, err := s.Evict(ctx, &driver.EvictRequest{LockID: lock, Token: token, Cause: driver.CauseExpired})
+		if err != nil {
+			return nil, err
+		}
+		return []driver.Ended{*ended}, nil
+	}
+	for lock, call := range map[string]func(context.Context, string, int64) ([]driver.Ended, error){"acquire": acquire, "evict": evict} {
+		l := granted(t, s, request(lock, "one"))
+		clock.pass(time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan struct{})
+		p.Meet(func(string, []byte) testenv.DynamoFault {
+			cancel()
+			<-left
+			return testenv.DynamoPass
+		})
+		_, err := call(ctx, lock, l.Token)
+		close(left)
+		if !errors.Is(err, driver.ErrIndeterminate) {
+			t.Fatalf("%s: %v, want its caller to have left", lock, err)
+		}
+		s.turns.running.Wait()
+		p.Meet(nil)
+		told, err := call(t.Context(), lock, l.Token)
+		if err != nil || len(told) != 1 || told[0].Token != l.Token || told[0].Cause != driver.CauseExpired {
+			t.Errorf("%s, repeated: %+v, %v; want the expiry of %d", lock, told, err, l.Token)
+		}
+		if told, _ = call(t.Context(), lock, l.Token); len(told) != 0 {
+			t.Errorf("%s, a third time: %+v", lock, told)
+		}
 	}
 }

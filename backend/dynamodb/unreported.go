@@ -6,8 +6,9 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// unreported are expiries that a call has written whose answer was a refusal, so
-// that it could not tell of them: the next one at the lock does.
+// unreported are expiries that a call has written whose answer was a refusal, or had
+// nobody left to hear it, so that it could not tell of them: the next one at the lock
+// does.
 type unreported struct {
 	mu  sync.Mutex
 	all map[string][]driver.Ended
@@ -48,4 +49,17 @@ func (u *unreported) take(lockID string, token int64) (taken []driver.Ended) {
 		delete(u.all, lockID)
 	}
 	return taken
+}
+
+// expiriesIn are those that an answer tells of.
+func expiriesIn(answer any) []driver.Ended {
+	switch a := answer.(type) {
+	case *driver.AcquireResult:
+		return a.Evicted
+	case *driver.Ended:
+		if a.Cause == driver.CauseExpired {
+			return []driver.Ended{*a}
+		}
+	}
+	return nil
 }

@@ -59,6 +59,7 @@ func TestURL(t *testing.T) {
 		"dynamodb://locks?region=x&ca_file=" + file:              "no certificate",
 		"dynamodb://locks?region=x&cert_file=" + file:            "belong together",
 		"dynamodb://locks?region=x&prefix=a%20b":                 "Prefix",
+		"dynamodb://locks?region=x&prefix=a:l:x":                 "without spaces and colons", // the lock x:l:y of the prefix a
 		"dynamodb://locks?%zz":                                   "known parameters",
 	} {
 		_, err := openURL(t, raw)

@@ -7,27 +7,22 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// find returns the lease that ref proves, by the order of comparisons that
-// driver.LeaseRef describes. For a lease that ended it also returns its end.
-func (r *record) find(ref driver.LeaseRef) (*holder, *end, error) {
-	h := r.holderOf(func(h *holder) bool { return h.token == ref.Token })
-	if h == nil {
-		if other := r.holderOf(func(h *holder) bool { return h.key == ref.Key }); other != nil {
-			return nil, nil, &driver.TokenError{Expected: other.token, Actual: ref.Token}
-		}
+// find returns the lease that ref proves. For a lease that ended it also returns its
+// end.
+func (r *record) find(ref driver.LeaseRef) (h *holder, ended *end, err error) {
+	h, err = driver.Proven(ref, r.holders, (*holder).proof, func() driver.Cause {
 		e, ok := r.endOf(func(e end) bool { return e.token == ref.Token && e.key == ref.Key })
 		if !ok {
-			return nil, nil, driver.Lost(driver.CauseUnknown)
+			return driver.CauseUnknown
 		}
-		return nil, &e, driver.Lost(e.cause)
-	}
-	switch {
-	case h.key != ref.Key:
-		return nil, nil, driver.ErrNotOwner
-	case ref.Attach != 0 && ref.Attach != h.attach:
-		return nil, nil, driver.Lost(driver.CauseReattached)
-	}
-	return h, nil, nil
+		ended = &e
+		return e.cause
+	})
+	return h, ended, err
+}
+
+func (h *holder) proof() driver.Proof {
+	return driver.Proof{Token: h.token, Key: h.key, Attach: h.attach}
 }
 
 // Renew prolongs a lease.

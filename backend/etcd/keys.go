@@ -17,6 +17,9 @@ const afterEnd = "\""
 // shards is part of the format: the floors of tokens.
 const shards = 256
 
+// subtrees are the parts below a prefix that end with data.
+var subtrees = []string{"f", "h", "n", "q", "r", "u"}
+
 // keyspace makes the keys.
 type keyspace struct{ prefix string }
 

@@ -12,27 +12,22 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
-// find returns the lease that ref proves, by the order of comparisons that
-// driver.LeaseRef describes. For a lease that ended it also returns its end.
-func (n *snapshot) find(ref driver.LeaseRef) (*holder, *ending, error) {
-	h := n.holder(func(h *holder) bool { return h.token == ref.Token })
-	if h == nil {
-		if other := n.holder(func(h *holder) bool { return h.Key == ref.Key }); other != nil {
-			return nil, nil, &driver.TokenError{Expected: other.token, Actual: ref.Token}
-		}
+// find returns the lease that ref proves. For a lease that ended it also returns its
+// end.
+func (n *snapshot) find(ref driver.LeaseRef) (h *holder, ended *ending, err error) {
+	h, err = driver.Proven(ref, n.holders, (*holder).proof, func() driver.Cause {
 		e, ok := n.end(func(e ending) bool { return e.Token == ref.Token && e.Key == ref.Key })
 		if !ok {
-			return nil, nil, driver.Lost(driver.CauseUnknown)
+			return driver.CauseUnknown
 		}
-		return nil, &e, driver.Lost(e.Cause)
-	}
-	switch {
-	case h.Key != ref.Key:
-		return nil, nil, driver.ErrNotOwner
-	case ref.Attach != 0 && ref.Attach != h.Attach:
-		return nil, nil, driver.Lost(driver.CauseReattached)
-	}
-	return h, nil, nil
+		ended = &e
+		return e.Cause
+	})
+	return h, ended, err
+}
+
+func (h *holder) proof() driver.Proof {
+	return driver.Proof{Token: h.token, Key: h.Key, Attach: h.Attach}
 }
 
 // standing is find for calls that a revoked lease refuses.

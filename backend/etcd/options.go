@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,10 @@ type Options struct {
 	// Username and Password are of a user of the cluster. With a client's
 	// certificate, the user is that of its common name, and both are empty.
 	Username, Password string
-	// Prefix starts every key, followed by a slash; empty means "locksidecar".
+	// Prefix starts every key, followed by a slash; empty means "locksidecar". It is
+	// of printable ASCII without spaces, with no slash at its ends, and no part of it
+	// after a slash is f, h, n, q, r or u: those are the driver's own, and the keys
+	// would be among those of the shorter prefix.
 	Prefix string
 	// Timeout bounds a call; 0 means 2 s.
 	Timeout time.Duration
@@ -70,6 +74,9 @@ func (o *Options) check() error {
 	if strings.HasPrefix(o.Prefix, "/") || strings.HasSuffix(o.Prefix, "/") ||
 		strings.ContainsFunc(o.Prefix, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("etcd: Options.Prefix is %q: %w: want printable ASCII without spaces, with no slash at its ends", o.Prefix, driver.ErrInvalid)
+	}
+	if parts := strings.Split(o.Prefix, "/"); slices.ContainsFunc(parts[1:], func(part string) bool { return slices.Contains(subtrees, part) }) {
+		return fmt.Errorf("etcd: Options.Prefix is %q: %w: no part after a slash may be one of %s", o.Prefix, driver.ErrInvalid, strings.Join(subtrees, ", "))
 	}
 	for _, d := range []struct {
 		name     string

@@ -88,6 +88,8 @@ func TestURLsThatAreRefused(t *testing.T) {
 		"etcd://h?prefix=/a":                "Options.Prefix",
 		"etcd://h?prefix=a/":                "Options.Prefix",
 		"etcd://h?prefix=a%20b":             "Options.Prefix",
+		"etcd://h?prefix=a/r":               "no part after a slash", // the locks r/… of the prefix a
+		"etcd://h?prefix=a/b/q/c":           "no part after a slash",
 		"etcd://me@h":                       "belong together",
 		"etcd://me:hunter2@h?ca_file=/none": "ca_file",
 		"etcds://h?ca_file=" + junk:         "no certificate",

@@ -61,13 +61,18 @@ func (g *global) lockNames(ctx context.Context, prefix string) []string {
 	defer func() { _ = cl.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
-	page, err := cl.List(ctx, &lockpb.ListRequest{Prefix: prefix})
-	if err != nil {
-		return nil
-	}
 	var names []string
-	for _, l := range page.GetLocks() {
-		names = append(names, l.GetLockId())
+	for req := (&lockpb.ListRequest{Prefix: prefix}); len(names) == 0; { // a page may be empty and have a next one
+		page, err := cl.List(ctx, req)
+		if err != nil {
+			return nil
+		}
+		for _, l := range page.GetLocks() {
+			names = append(names, l.GetLockId())
+		}
+		if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
+			break
+		}
 	}
 	return names
 }
