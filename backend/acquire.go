@@ -79,7 +79,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, keys: []driver.Key{a.Key}, start: time.Now()}
 	if a.Enqueue {
 		// Before the first attempt, so that no hint falls between the two.
-		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID)
+		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID, req.OwnerID != "")
 	}
 	return q, nil
 }
@@ -220,6 +220,9 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		case <-q.place.wake:
 		case <-q.place.superseded:
 			return nil, errSuperseded
+		case refusal := <-q.place.refused:
+			q.undo(ReasonDeadlock)
+			return nil, refusal
 		case <-retry.C:
 		case <-bound:
 			return q.lastTry()
@@ -271,6 +274,7 @@ func (q *acquisition) abandoned(reason string) {
 // report tells the observer the first position, and the caller its position
 // when it moved, at most once a second.
 func (q *acquisition) report(position, length int) {
+	q.place.length.Store(int32(min(length, 1<<31-1))) //nolint:gosec // not negative
 	if !q.announced {
 		q.announced = true
 		q.s.o.Observer.Happened(Event{

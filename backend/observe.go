@@ -62,6 +62,8 @@ const (
 	ReasonFailed = "failed"
 	// ReasonUndone: the caller undid it by its request id.
 	ReasonUndone = "undone"
+	// ReasonDeadlock: it was refused to break a deadlock.
+	ReasonDeadlock = "deadlock"
 )
 
 // Event is something that happened to a lock. What a kind does not know or

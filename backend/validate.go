@@ -203,5 +203,13 @@ func NewSecret() string {
 // because the owner is no secret and the request id is one.
 func anonymous(requestID string) string {
 	sum := sha256.Sum256([]byte("owner of " + requestID))
-	return "anon-" + hex.EncodeToString(sum[:8])
+	return anonymousPrefix + hex.EncodeToString(sum[:8])
+}
+
+const anonymousPrefix = "anon-"
+
+// IsAnonymous says whether an owner id is one that was made for a request which
+// named none. An owner may call itself so too.
+func IsAnonymous(ownerID string) bool {
+	return strings.HasPrefix(ownerID, anonymousPrefix) && len(ownerID) == len(anonymousPrefix)+16
 }
