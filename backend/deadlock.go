@@ -30,6 +30,9 @@ type DeadlockError struct {
 	// Cycle is the deadlock: each wait is for the owner of the next, the last one
 	// for that of the first.
 	Cycle []Wait
+	// Hidden is how many waits of it are left out, because whoever is told may not
+	// inspect their locks.
+	Hidden int
 }
 
 func (e *DeadlockError) Error() string {
@@ -38,11 +41,13 @@ func (e *DeadlockError) Error() string {
 	b.WriteString(driver.ErrDeadlock.Error())
 	for i, w := range e.Cycle {
 		if i == told {
-			fmt.Fprintf(&b, ", and %d more", len(e.Cycle)-told)
 			break
 		}
 		b.WriteString(map[bool]string{true: ": ", false: ", "}[i == 0])
 		fmt.Fprintf(&b, "%q waits for %q at the lock %q", w.OwnerID, w.For, w.LockID)
+	}
+	if more := e.Hidden + max(0, len(e.Cycle)-told); more > 0 {
+		fmt.Fprintf(&b, ", and %d more", more)
 	}
 	return b.String()
 }

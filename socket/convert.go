@@ -163,7 +163,7 @@ func lockMessage(l *driver.Lock) *lockpb.Lock {
 	for i := range l.Waiters {
 		w := &l.Waiters[i]
 		m.Waiters = append(m.Waiters, &lockpb.Waiter{
-			OwnerId: w.OwnerID, Position: count(w.Position), Shared: w.Shared, Priority: count(w.Priority),
+			OwnerId: w.OwnerID, Position: count(w.Position), Shared: w.Shared, Priority: count(w.Priority), Ticket: w.Ticket,
 		})
 	}
 	return m

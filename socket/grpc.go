@@ -173,6 +173,6 @@ func (g adminService) ForceRelease(ctx context.Context, in *lockpb.ForceReleaseR
 	return reply(g.s, out, err)
 }
 
-func (g adminService) GetStatus(ctx context.Context, _ *lockpb.GetStatusRequest) (*lockpb.Status, error) {
-	return g.s.status(ctx), nil
+func (g adminService) GetStatus(ctx context.Context, in *lockpb.GetStatusRequest) (*lockpb.Status, error) {
+	return g.s.status(ctx, connOf(ctx), in), nil
 }

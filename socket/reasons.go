@@ -78,7 +78,8 @@ var rows = []row{
 	}},
 	{driver.ErrDeadlock, Reason{
 		Name: "DEADLOCK", Code: codes.Aborted, HTTP: http.StatusConflict,
-		Meaning: "waiting would have been a deadlock, and this request was chosen to break it",
+		Meaning:  "waiting would have been a deadlock, and this request was chosen to break it. Release what you hold before you try again",
+		Metadata: []string{"cycle", "cycle_length"},
 	}},
 	// Before the others of the way to the store: once an attempt may have been
 	// done, what a later one met does not change that.

@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -78,6 +79,7 @@ func (s *Server) acquire(ctx context.Context, c *conn, in *lockpb.AcquireRequest
 		s.o.Locks.Undo(l)
 		return nil, context.Cause(ctx)
 	}
+	err = s.forPeer(c, lockpb.LockService_Acquire_FullMethodName, req.LockID, err)
 	return nil, &requestError{err, req.RequestID}
 }
 
@@ -170,8 +172,11 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 	return &lockpb.ForceReleaseResponse{LockId: in.GetLockId(), Holder: holderMessage(&res.Holder), Ended: res.Ended}, nil
 }
 
-func (s *Server) status(ctx context.Context) *lockpb.Status {
-	st := s.o.Status(ctx)
+func (s *Server) status(ctx context.Context, c *conn, in *lockpb.GetStatusRequest) *lockpb.Status {
+	st := s.o.Status(ctx, in)
+	st.Deadlocks = slices.DeleteFunc(st.GetDeadlocks(), func(d *lockpb.Deadlock) bool {
+		return !s.mayInspect(c, lockpb.AdminService_GetStatus_FullMethodName, d)
+	})
 	if s.drain.Err() != nil {
 		st.Draining = true
 	}

@@ -74,7 +74,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g), newWatch(g),
-		newForceRelease(g), newHealth(g), newStore(), newConfig(), newConformance(), newVersion(), newCompletion(),
+		newForceRelease(g), newDeadlocks(g), newHealth(g), newStore(), newConfig(), newConformance(), newVersion(), newCompletion(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())

@@ -31,6 +31,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/etcd"
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/internal/config"
+	"github.com/locksidecar/locksidecar/internal/deadlock"
 	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/policy"
@@ -78,6 +79,7 @@ type daemon struct {
 	server   *socket.Server
 	metrics  *metrics.Metrics
 	events   *events.Log
+	detector *deadlock.Detector
 	policy   atomic.Pointer[policy.Policy]
 	draining atomic.Bool
 	// refusals get why the daemon cannot serve at all.
@@ -102,6 +104,7 @@ func Run(ctx context.Context, o Options) error {
 		o: o, router: route.New(nil), metrics: metrics.New(o.Build.Version), events: events.New(o.Config.Events),
 		refusals: make(chan error, 1), branches: make(map[config.Backend]*branch), reloads: reloads{loaded: time.Now()},
 	}
+	d.detector = d.newDetector()
 	if o.Config.Replaced {
 		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
 	}
@@ -124,7 +127,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	parts := []func(context.Context) error{d.reload, d.servable}
+	parts := []func(context.Context) error{d.reload, d.servable, d.detector.Run}
 	if d.o.Config.Metrics != "" {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.o.Config.Metrics)
 		if err != nil {

@@ -13,7 +13,10 @@ import (
 )
 
 // status describes the daemon.
-func (d *daemon) status(context.Context) *lockpb.Status {
+func (d *daemon) status(ctx context.Context, in *lockpb.GetStatusRequest) *lockpb.Status {
+	if in.GetFindDeadlocks() {
+		d.detector.Look(ctx)
+	}
 	d.mu.Lock()
 	reloads := d.reloads
 	d.mu.Unlock()
@@ -29,6 +32,7 @@ func (d *daemon) status(context.Context) *lockpb.Status {
 		s.LeasesHeld += uint64(b.Keeper().Held()) //nolint:gosec // a count
 		s.Waiters += uint64(b.store.Waiting())    //nolint:gosec // a count
 	}
+	d.detector.Describe(s)
 	return s
 }
 

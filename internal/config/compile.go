@@ -52,6 +52,9 @@ type Config struct {
 	Policy *policy.Policy
 	// Events is how many events are kept; 0 means the default.
 	Events int
+	// NoDeadlocks: this sidecar does not look for deadlocks. BreakDeadlocks: it
+	// refuses the victim of one.
+	NoDeadlocks, BreakDeadlocks bool
 	// Leave: at the end the leases are left for adoption.
 	Leave bool
 	// DrainTimeout bounds the end.
@@ -120,6 +123,8 @@ func (f *File) compile(c *Config, o Overrides) error {
 	}
 	c.Limits = c.Limits.over(f.Limits)
 	c.Events = f.Events.Keep
+	c.NoDeadlocks = f.Deadlock.Detect == Off
+	c.BreakDeadlocks = f.Deadlock.Resolve == ResolveYoungest
 	c.Leave = f.Drain.Leases == Leave
 	if f.Drain.Timeout > 0 {
 		c.DrainTimeout = time.Duration(f.Drain.Timeout)

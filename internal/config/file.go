@@ -16,6 +16,7 @@ type File struct {
 	Limits   Limits                    `yaml:"limits" doc:"What one peer may have at a time, and how large its requests may be."`
 	Policy   *policy.Section           `yaml:"policy" doc:"Who may acquire, inspect and force which locks. Without it, whoever may open the socket may do everything."`
 	Events   EventsSection             `yaml:"events" doc:"The events that Watch tells."`
+	Deadlock DeadlockSection           `yaml:"deadlock" doc:"What is done about owners who wait for each other."`
 	Drain    DrainSection              `yaml:"drain" doc:"What happens on SIGTERM."`
 	// Line is where Backends stand.
 	Line int `yaml:"-"`
@@ -62,6 +63,12 @@ type Limits struct {
 // EventsSection is about the log of events.
 type EventsSection struct {
 	Keep int `yaml:"keep" doc:"How many events are kept for a watcher that comes back." default:"16384"`
+}
+
+// DeadlockSection is about owners who wait for each other.
+type DeadlockSection struct {
+	Detect  Switch  `yaml:"detect" doc:"Whether this sidecar looks for deadlocks while somebody waits in it who names its owner." default:"true"`
+	Resolve Resolve `yaml:"resolve" doc:"none: a deadlock is told. youngest-waiter: it is broken, by refusing the waiter whose lease in it is the youngest, if it waits in this sidecar." default:"none"`
 }
 
 // DrainSection is about the end of the process.

@@ -26,6 +26,8 @@ func Schema() []byte {
 var special = map[reflect.Type]func() schema{
 	reflect.TypeFor[Duration](): func() schema { return schema{"type": "string", "pattern": durationForm} },
 	reflect.TypeFor[Mode]():     func() schema { return schema{"type": "string", "pattern": modeForm} },
+	reflect.TypeFor[Switch]():   func() schema { return schema{"type": "boolean"} },
+	reflect.TypeFor[Resolve]():  func() schema { return schema{"enum": []Resolve{ResolveNone, ResolveYoungest}} },
 	reflect.TypeFor[Leases]():   func() schema { return schema{"enum": []Leases{Release, Leave}} },
 	reflect.TypeFor[Patterns](): func() schema { return words(patternSchema()) },
 }
@@ -86,6 +88,9 @@ func schemaOf(t reflect.Type) schema {
 func standard(t reflect.Type, value string) any {
 	if n, err := strconv.Atoi(value); err == nil && t.Kind() == reflect.Int {
 		return n
+	}
+	if t == reflect.TypeFor[Switch]() {
+		return Switch(value) == On
 	}
 	return value
 }

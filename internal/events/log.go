@@ -9,6 +9,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/renew"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // The types of events, as the API has them.
@@ -20,6 +21,7 @@ const (
 	TypeExpired       = "expired"
 	TypeLost          = "lost"
 	TypeForceReleased = "force_released"
+	TypeDeadlock      = "deadlock"
 	TypeMissed        = "missed"
 )
 
@@ -37,6 +39,7 @@ type entry struct {
 	token, attach                    int64
 	position, queueLength, holdCount int32
 	shared, ended                    bool
+	deadlock                         *lockpb.Deadlock
 }
 
 // Log keeps the latest events. It is safe for concurrent use.
@@ -121,6 +124,15 @@ func (l *Log) Lost(o renew.LostObservation) {
 	l.append(entry{
 		kind: TypeLost, lockID: o.LockID, ownerID: o.OwnerID, requestID: o.RequestID, token: o.Token, attach: o.Attach,
 		shared: o.Shared, reason: string(o.Reason),
+	})
+}
+
+// Deadlock enters a deadlock that was found. It is not changed afterwards.
+func (l *Log) Deadlock(d *lockpb.Deadlock) {
+	victim := d.GetWaits()[d.GetVictim()]
+	l.append(entry{
+		kind: TypeDeadlock, lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), token: victim.GetFencingToken(), shared: victim.GetShared(),
+		deadlock: d,
 	})
 }
 

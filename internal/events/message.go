@@ -17,6 +17,8 @@ import (
 func (e *entry) id() string {
 	detail := ""
 	switch {
+	case e.deadlock != nil:
+		return e.kind + "-" + e.deadlock.GetId()
 	case e.kind == TypeForceReleased && !e.ended:
 		detail = ".revoked"
 	case e.kind == TypeReleased && e.holdCount == 0: // the lease's end, whichever hold was the last
@@ -39,6 +41,6 @@ func (e *entry) message(cursor string) *lockpb.Event {
 	return &lockpb.Event{
 		Id: e.id(), Cursor: cursor, Time: timestamppb.New(time.Unix(0, e.at)), Type: e.kind, LockId: e.lockID, OwnerId: e.ownerID,
 		FencingToken: e.token, Shared: e.shared, Reason: e.reason, Position: uint32(e.position), QueueLength: uint32(e.queueLength), //nolint:gosec // not negative
-		HoldCount: uint32(e.holdCount), Ended: e.ended, //nolint:gosec // not negative
+		HoldCount: uint32(e.holdCount), Ended: e.ended, Deadlock: e.deadlock, //nolint:gosec // not negative
 	}
 }

@@ -34,6 +34,9 @@ const (
 	BackendReady      = "locksidecar_backend_ready"
 	BuildInfo         = "locksidecar_build_info"
 	ConfigReloads     = "locksidecar_config_reloads_total"
+	Deadlocks         = "locksidecar_deadlocks"
+	DeadlocksFound    = "locksidecar_deadlocks_found_total"
+	DeadlocksBroken   = "locksidecar_deadlocks_broken_total"
 )
 
 // The results of a reload.
@@ -49,6 +52,7 @@ const (
 	resultCancelled   = "cancelled"
 	resultUnavailable = "unavailable"
 	resultInvalid     = "invalid"
+	resultDeadlock    = "deadlock"
 	resultError       = "error"
 )
 
@@ -59,6 +63,8 @@ type Metrics struct {
 	lost, expired, renewals, reloads *prometheus.CounterVec
 	wait                             *prometheus.HistogramVec
 	waiters, held, ready             *prometheus.GaugeVec
+	deadlocks                        prometheus.Gauge
+	deadlocksFound, deadlocksBroken  prometheus.Counter
 
 	mu       sync.Mutex
 	backends map[string]*Backend
@@ -114,6 +120,9 @@ func New(version string) *Metrics {
 		}, []string{"backend", "mode"}),
 	}
 	r.MustRegister(m.wait)
+	m.deadlocks = gauge(Deadlocks, "Deadlocks that the latest look found.").WithLabelValues()
+	m.deadlocksFound = counter(DeadlocksFound, "Deadlocks that this process found; each process that has a waiter in one may find it.").WithLabelValues()
+	m.deadlocksBroken = counter(DeadlocksBroken, "Waiters of this process that were refused to break a deadlock.").WithLabelValues()
 	gauge(BuildInfo, "1, with the version of this build.", "version").WithLabelValues(version).Set(1)
 	for _, result := range []string{ReloadOK, ReloadRefused} {
 		m.reloads.WithLabelValues(result)
@@ -139,7 +148,7 @@ func (m *Metrics) Backend(name string) *Backend {
 	for shared, mode := range map[bool]string{false: "exclusive", true: "shared"} {
 		b.wait[shared] = m.wait.WithLabelValues(name, mode)
 		b.acquires[shared] = make(map[string]prometheus.Counter)
-		for _, result := range []string{resultGranted, resultHeld, resultCancelled, resultUnavailable, resultInvalid, resultError} {
+		for _, result := range []string{resultGranted, resultHeld, resultCancelled, resultUnavailable, resultInvalid, resultDeadlock, resultError} {
 			b.acquires[shared][result] = m.acquires.WithLabelValues(name, mode, result)
 		}
 	}
@@ -161,6 +170,8 @@ func resultOf(err error) string {
 		return resultCancelled
 	case errors.Is(err, driver.ErrHeld):
 		return resultHeld
+	case errors.Is(err, driver.ErrDeadlock):
+		return resultDeadlock
 	case errors.Is(err, driver.ErrInvalid):
 		return resultInvalid
 	case errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrIndeterminate), errors.Is(err, driver.ErrQuarantined):
@@ -216,6 +227,16 @@ func (m *Metrics) Closed(name string) { m.ready.DeleteLabelValues(name) }
 
 // Reloaded counts a changed configuration: ReloadOK or ReloadRefused.
 func (m *Metrics) Reloaded(result string) { m.reloads.WithLabelValues(result).Inc() }
+
+// Deadlocks notes what a look found: how many deadlocks there are, and how many of
+// them are new.
+func (m *Metrics) Deadlocks(now, fresh int) {
+	m.deadlocks.Set(float64(now))
+	m.deadlocksFound.Add(float64(fresh))
+}
+
+// DeadlockBroken counts a waiter that was refused to break a deadlock.
+func (m *Metrics) DeadlockBroken() { m.deadlocksBroken.Inc() }
 
 // Serve returns a server of /metrics, /healthz (the process lives) and /readyz
 // (a backend answers), and nothing else.

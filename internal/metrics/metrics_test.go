@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/locksidecar/locksidecar/backend"
@@ -19,15 +20,15 @@ func TestCountsAcquiresByResult(t *testing.T) {
 	m := New("v1").Backend("redis")
 	for result, err := range map[string]error{
 		resultGranted: nil, resultHeld: &driver.HeldError{}, resultCancelled: context.Canceled,
-		resultUnavailable: fmt.Errorf("acquire: %w", driver.ErrBreakerOpen), resultInvalid: &backend.InvalidError{}, resultError: driver.ErrClosed,
+		resultUnavailable: fmt.Errorf("acquire: %w", driver.ErrBreakerOpen), resultInvalid: &backend.InvalidError{}, resultDeadlock: driver.ErrDeadlock, resultError: driver.ErrClosed,
 	} {
 		m.Acquired(backend.AcquireObservation{Shared: true, Wait: time.Millisecond, Err: err, Contended: true})
 		if n := testutil.ToFloat64(m.acquires[true][result]); n != 1 {
 			t.Errorf("%s counted %v times for %v", result, n, err)
 		}
 	}
-	if n := testutil.ToFloat64(m.contended); n != 6 {
-		t.Errorf("%v contended acquires, want 6", n)
+	if n := testutil.ToFloat64(m.contended); n != 7 {
+		t.Errorf("%v contended acquires, want 7", n)
 	}
 }
 
@@ -39,6 +40,14 @@ func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
 	b.Held(1)
 	m.Ready("embedded", true)
 	m.Reloaded(ReloadRefused)
+	m.Deadlocks(2, 1)
+	m.Deadlocks(1, 0)
+	m.DeadlockBroken()
+	for c, want := range map[prometheus.Collector]float64{m.deadlocks: 1, m.deadlocksFound: 1, m.deadlocksBroken: 1} {
+		if n := testutil.ToFloat64(c); n != want {
+			t.Errorf("%v, want %v", n, want)
+		}
+	}
 	if m.Backend("embedded") != b {
 		t.Error("a backend's metrics are not the same ones each time")
 	}
@@ -50,7 +59,7 @@ func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {
 	h := m.Serve(func() bool { return false }).Handler
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	text := w.Body.String()
-	for _, name := range []string{Acquires, AcquireWait, ContendedAcquires, Waiters, LeasesHeld, LeasesLost, LeasesExpired, Renewals, BackendReady, BuildInfo, ConfigReloads} {
+	for _, name := range []string{Acquires, AcquireWait, ContendedAcquires, Waiters, LeasesHeld, LeasesLost, LeasesExpired, Renewals, BackendReady, BuildInfo, ConfigReloads, Deadlocks, DeadlocksFound, DeadlocksBroken} {
 		if !strings.Contains(text, name) {
 			t.Errorf("%s is not served", name)
 		}

@@ -359,8 +359,9 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """GetStatus shows backends, their capabilities and this build.
-        GET /status
+        """GetStatus shows backends, their capabilities, the deadlocks that are known
+        and this build.
+        GET /status?find_deadlocks=
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

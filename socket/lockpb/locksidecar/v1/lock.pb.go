@@ -763,9 +763,11 @@ type Waiter struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	OwnerId string                 `protobuf:"bytes,1,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
 	// From 1.
-	Position      uint32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
-	Shared        bool   `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
-	Priority      uint32 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	Position uint32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	Shared   bool   `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	Priority uint32 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	// The number of the place: it rises with each place of the lock.
+	Ticket        int64 `protobuf:"varint,5,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -824,6 +826,13 @@ func (x *Waiter) GetShared() bool {
 func (x *Waiter) GetPriority() uint32 {
 	if x != nil {
 		return x.Priority
+	}
+	return 0
+}
+
+func (x *Waiter) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
 	}
 	return 0
 }
@@ -1766,6 +1775,8 @@ type Event struct {
 	// queued: an acquire waits, at position.
 	// abandoned: an acquire was given up: it waited no longer, or nobody
 	// received what it was granted.
+	// deadlock: owners wait for each other; deadlock has the whole cycle, the other
+	// fields are of the wait that ends it if it is broken.
 	// released: a hold was released; with hold_count 0 the lease ended.
 	// expired: a lease ended because nobody renewed it.
 	// lost: an application was told that the lease held for it is lost.
@@ -1781,8 +1792,9 @@ type Event struct {
 	FencingToken int64 `protobuf:"varint,7,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	Shared       bool  `protobuf:"varint,8,opt,name=shared,proto3" json:"shared,omitempty"`
 	// lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
-	// wait ran out), failed, or undone (by a release that named only the
-	// request). force_released: what the operator gave, if it is known.
+	// wait ran out), failed, undone (by a release that named only the request) or
+	// deadlock (refused to break one). force_released: what the operator gave, if
+	// it is known.
 	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	// queued: from 1.
 	Position uint32 `protobuf:"varint,10,opt,name=position,proto3" json:"position,omitempty"`
@@ -1793,7 +1805,9 @@ type Event struct {
 	// force_released: the lease was ended at once; else it was revoked.
 	Ended bool `protobuf:"varint,13,opt,name=ended,proto3" json:"ended,omitempty"`
 	// missed: how many events are missing, of any lock; 0 if that is unknown.
-	Missed        uint64 `protobuf:"varint,14,opt,name=missed,proto3" json:"missed,omitempty"`
+	Missed uint64 `protobuf:"varint,14,opt,name=missed,proto3" json:"missed,omitempty"`
+	// deadlock: what was found.
+	Deadlock      *Deadlock `protobuf:"bytes,15,opt,name=deadlock,proto3" json:"deadlock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1926,15 +1940,188 @@ func (x *Event) GetMissed() uint64 {
 	return 0
 }
 
+func (x *Event) GetDeadlock() *Deadlock {
+	if x != nil {
+		return x.Deadlock
+	}
+	return nil
+}
+
+// Deadlock is a cycle of owners that wait for each other. It is shown only to
+// those who may inspect all of its locks.
+type Deadlock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whoever finds it gives it this id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Each wait is for the owner of the next one, the last for that of the first.
+	Waits []*Wait `protobuf:"bytes,2,rep,name=waits,proto3" json:"waits,omitempty"`
+	// The index, in waits, of the one that is refused (DEADLOCK) if the
+	// configuration says that deadlocks are to be broken: that of the owner whose
+	// lease in the cycle is the youngest.
+	Victim        uint32 `protobuf:"varint,3,opt,name=victim,proto3" json:"victim,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deadlock) Reset() {
+	*x = Deadlock{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deadlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deadlock) ProtoMessage() {}
+
+func (x *Deadlock) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deadlock.ProtoReflect.Descriptor instead.
+func (*Deadlock) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Deadlock) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Deadlock) GetWaits() []*Wait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *Deadlock) GetVictim() uint32 {
+	if x != nil {
+		return x.Victim
+	}
+	return 0
+}
+
+// Wait is an owner's wait for another.
+type Wait struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The name of the lock's backend, in this sidecar.
+	Backend string `protobuf:"bytes,2,opt,name=backend,proto3" json:"backend,omitempty"`
+	// Who waits, with which place.
+	OwnerId string `protobuf:"bytes,3,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	Ticket  int64  `protobuf:"varint,4,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	Shared  bool   `protobuf:"varint,5,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Who stands in the way: as a holder, with this token, or, if it is 0, as a
+	// waiter before this one.
+	WaitsFor      string `protobuf:"bytes,6,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	FencingToken  int64  `protobuf:"varint,7,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wait) Reset() {
+	*x = Wait{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wait) ProtoMessage() {}
+
+func (x *Wait) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Wait) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *Wait) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *Wait) GetOwnerId() string {
+	if x != nil {
+		return x.OwnerId
+	}
+	return ""
+}
+
+func (x *Wait) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *Wait) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *Wait) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+func (x *Wait) GetFencingToken() int64 {
+	if x != nil {
+		return x.FencingToken
+	}
+	return 0
+}
+
 type GetStatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Look for deadlocks now, which reads the contended locks of all backends.
+	FindDeadlocks bool `protobuf:"varint,1,opt,name=find_deadlocks,json=findDeadlocks,proto3" json:"find_deadlocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2133,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2146,14 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetStatusRequest) GetFindDeadlocks() bool {
+	if x != nil {
+		return x.FindDeadlocks
+	}
+	return false
 }
 
 type Status struct {
@@ -1974,13 +2168,17 @@ type Status struct {
 	Draining bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
 	// What became of the configuration since the start.
 	Configuration *Configuration `protobuf:"bytes,6,opt,name=configuration,proto3" json:"configuration,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// What the latest look for deadlocks found. A sidecar looks by itself only
+	// while somebody who named an owner waits in it.
+	Deadlocks      []*Deadlock     `protobuf:"bytes,7,rep,name=deadlocks,proto3" json:"deadlocks,omitempty"`
+	DeadlockSearch *DeadlockSearch `protobuf:"bytes,8,opt,name=deadlock_search,json=deadlockSearch,proto3" json:"deadlock_search,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2190,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2203,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Status) GetBuild() *Build {
@@ -2050,6 +2248,112 @@ func (x *Status) GetConfiguration() *Configuration {
 	return nil
 }
 
+func (x *Status) GetDeadlocks() []*Deadlock {
+	if x != nil {
+		return x.Deadlocks
+	}
+	return nil
+}
+
+func (x *Status) GetDeadlockSearch() *DeadlockSearch {
+	if x != nil {
+		return x.DeadlockSearch
+	}
+	return nil
+}
+
+// DeadlockSearch is the latest look for deadlocks.
+type DeadlockSearch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it began; unset: there was none.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// How many contended locks it saw.
+	Locks uint32 `protobuf:"varint,2,opt,name=locks,proto3" json:"locks,omitempty"`
+	// It reached a limit (10,000 contended locks of a backend, 1,048,576 waits or
+	// 64 deadlocks): there may be more.
+	Truncated bool `protobuf:"varint,3,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// The backends that could not be read.
+	Failed []string `protobuf:"bytes,4,rep,name=failed,proto3" json:"failed,omitempty"`
+	// Whether this sidecar looks by itself, and whether it refuses those who wait
+	// in it to break a deadlock.
+	Detect        bool `protobuf:"varint,5,opt,name=detect,proto3" json:"detect,omitempty"`
+	Resolve       bool `protobuf:"varint,6,opt,name=resolve,proto3" json:"resolve,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadlockSearch) Reset() {
+	*x = DeadlockSearch{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadlockSearch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadlockSearch) ProtoMessage() {}
+
+func (x *DeadlockSearch) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadlockSearch.ProtoReflect.Descriptor instead.
+func (*DeadlockSearch) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DeadlockSearch) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *DeadlockSearch) GetLocks() uint32 {
+	if x != nil {
+		return x.Locks
+	}
+	return 0
+}
+
+func (x *DeadlockSearch) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+func (x *DeadlockSearch) GetFailed() []string {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *DeadlockSearch) GetDetect() bool {
+	if x != nil {
+		return x.Detect
+	}
+	return false
+}
+
+func (x *DeadlockSearch) GetResolve() bool {
+	if x != nil {
+		return x.Resolve
+	}
+	return false
+}
+
 type Configuration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When what is in force was read.
@@ -2066,7 +2370,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2382,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2395,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Configuration) GetLoadedAt() *timestamppb.Timestamp {
@@ -2133,7 +2437,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2449,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2462,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Build) GetVersion() string {
@@ -2205,7 +2509,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2521,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2534,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Backend) GetName() string {
@@ -2315,7 +2619,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2631,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2644,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Server) GetRole() string {
@@ -2421,7 +2725,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2737,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2750,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Capabilities) GetMinTtl() *durationpb.Duration {
@@ -2616,12 +2920,13 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\bmetadata\x18\t \x03(\v2$.locksidecar.v1.Holder.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x01\n" +
 	"\x06Waiter\x12\x19\n" +
 	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
 	"\x06shared\x18\x03 \x01(\bR\x06shared\x12\x1a\n" +
-	"\bpriority\x18\x04 \x01(\rR\bpriority\"\xc6\x01\n" +
+	"\bpriority\x18\x04 \x01(\rR\bpriority\x12\x16\n" +
+	"\x06ticket\x18\x05 \x01(\x03R\x06ticket\"\xc6\x01\n" +
 	"\vHoldRequest\x12:\n" +
 	"\aacquire\x18\x01 \x01(\v2\x1e.locksidecar.v1.AcquireRequestH\x00R\aacquire\x12:\n" +
 	"\arelease\x18\x02 \x01(\v2\x1e.locksidecar.v1.ReleaseRequestH\x00R\arelease\x124\n" +
@@ -2682,7 +2987,7 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\x05ended\x18\x03 \x01(\bR\x05ended\"<\n" +
 	"\fWatchRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\tR\x05after\"\x88\x03\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"\xbe\x03\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12.\n" +
@@ -2699,8 +3004,22 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"hold_count\x18\f \x01(\rR\tholdCount\x12\x14\n" +
 	"\x05ended\x18\r \x01(\bR\x05ended\x12\x16\n" +
-	"\x06missed\x18\x0e \x01(\x04R\x06missed\"\x12\n" +
-	"\x10GetStatusRequest\"\x86\x02\n" +
+	"\x06missed\x18\x0e \x01(\x04R\x06missed\x124\n" +
+	"\bdeadlock\x18\x0f \x01(\v2\x18.locksidecar.v1.DeadlockR\bdeadlock\"^\n" +
+	"\bDeadlock\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x05waits\x18\x02 \x03(\v2\x14.locksidecar.v1.WaitR\x05waits\x12\x16\n" +
+	"\x06victim\x18\x03 \x01(\rR\x06victim\"\xc6\x01\n" +
+	"\x04Wait\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x18\n" +
+	"\abackend\x18\x02 \x01(\tR\abackend\x12\x19\n" +
+	"\bowner_id\x18\x03 \x01(\tR\aownerId\x12\x16\n" +
+	"\x06ticket\x18\x04 \x01(\x03R\x06ticket\x12\x16\n" +
+	"\x06shared\x18\x05 \x01(\bR\x06shared\x12\x1b\n" +
+	"\twaits_for\x18\x06 \x01(\tR\bwaitsFor\x12#\n" +
+	"\rfencing_token\x18\a \x01(\x03R\ffencingToken\"9\n" +
+	"\x10GetStatusRequest\x12%\n" +
+	"\x0efind_deadlocks\x18\x01 \x01(\bR\rfindDeadlocks\"\x87\x03\n" +
 	"\x06Status\x12+\n" +
 	"\x05build\x18\x01 \x01(\v2\x15.locksidecar.v1.BuildR\x05build\x123\n" +
 	"\bbackends\x18\x02 \x03(\v2\x17.locksidecar.v1.BackendR\bbackends\x12\x1f\n" +
@@ -2708,7 +3027,16 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"leasesHeld\x12\x18\n" +
 	"\awaiters\x18\x04 \x01(\x04R\awaiters\x12\x1a\n" +
 	"\bdraining\x18\x05 \x01(\bR\bdraining\x12C\n" +
-	"\rconfiguration\x18\x06 \x01(\v2\x1d.locksidecar.v1.ConfigurationR\rconfiguration\"\x92\x01\n" +
+	"\rconfiguration\x18\x06 \x01(\v2\x1d.locksidecar.v1.ConfigurationR\rconfiguration\x126\n" +
+	"\tdeadlocks\x18\a \x03(\v2\x18.locksidecar.v1.DeadlockR\tdeadlocks\x12G\n" +
+	"\x0fdeadlock_search\x18\b \x01(\v2\x1e.locksidecar.v1.DeadlockSearchR\x0edeadlockSearch\"\xbe\x01\n" +
+	"\x0eDeadlockSearch\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05locks\x18\x02 \x01(\rR\x05locks\x12\x1c\n" +
+	"\ttruncated\x18\x03 \x01(\bR\ttruncated\x12\x16\n" +
+	"\x06failed\x18\x04 \x03(\tR\x06failed\x12\x16\n" +
+	"\x06detect\x18\x05 \x01(\bR\x06detect\x12\x18\n" +
+	"\aresolve\x18\x06 \x01(\bR\aresolve\"\x92\x01\n" +
 	"\rConfiguration\x127\n" +
 	"\tloaded_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bloadedAt\x12\x18\n" +
 	"\areloads\x18\x02 \x01(\rR\areloads\x12\x18\n" +
@@ -2779,7 +3107,7 @@ func file_locksidecar_v1_lock_proto_rawDescGZIP() []byte {
 	return file_locksidecar_v1_lock_proto_rawDescData
 }
 
-var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*AcquireRequest)(nil),        // 0: locksidecar.v1.AcquireRequest
 	(*Lease)(nil),                 // 1: locksidecar.v1.Lease
@@ -2803,41 +3131,44 @@ var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*ForceReleaseResponse)(nil),  // 19: locksidecar.v1.ForceReleaseResponse
 	(*WatchRequest)(nil),          // 20: locksidecar.v1.WatchRequest
 	(*Event)(nil),                 // 21: locksidecar.v1.Event
-	(*GetStatusRequest)(nil),      // 22: locksidecar.v1.GetStatusRequest
-	(*Status)(nil),                // 23: locksidecar.v1.Status
-	(*Configuration)(nil),         // 24: locksidecar.v1.Configuration
-	(*Build)(nil),                 // 25: locksidecar.v1.Build
-	(*Backend)(nil),               // 26: locksidecar.v1.Backend
-	(*Server)(nil),                // 27: locksidecar.v1.Server
-	(*Capabilities)(nil),          // 28: locksidecar.v1.Capabilities
-	nil,                           // 29: locksidecar.v1.AcquireRequest.MetadataEntry
-	nil,                           // 30: locksidecar.v1.Lease.MetadataEntry
-	nil,                           // 31: locksidecar.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 34: google.protobuf.Any
+	(*Deadlock)(nil),              // 22: locksidecar.v1.Deadlock
+	(*Wait)(nil),                  // 23: locksidecar.v1.Wait
+	(*GetStatusRequest)(nil),      // 24: locksidecar.v1.GetStatusRequest
+	(*Status)(nil),                // 25: locksidecar.v1.Status
+	(*DeadlockSearch)(nil),        // 26: locksidecar.v1.DeadlockSearch
+	(*Configuration)(nil),         // 27: locksidecar.v1.Configuration
+	(*Build)(nil),                 // 28: locksidecar.v1.Build
+	(*Backend)(nil),               // 29: locksidecar.v1.Backend
+	(*Server)(nil),                // 30: locksidecar.v1.Server
+	(*Capabilities)(nil),          // 31: locksidecar.v1.Capabilities
+	nil,                           // 32: locksidecar.v1.AcquireRequest.MetadataEntry
+	nil,                           // 33: locksidecar.v1.Lease.MetadataEntry
+	nil,                           // 34: locksidecar.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 37: google.protobuf.Any
 }
 var file_locksidecar_v1_lock_proto_depIdxs = []int32{
-	32, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	32, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	29, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
-	32, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	32, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	32, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
-	33, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
-	30, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
-	32, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	32, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
+	35, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	35, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	35, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
+	36, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
+	35, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 9: locksidecar.v1.Lock.holders:type_name -> locksidecar.v1.Holder
 	8,  // 10: locksidecar.v1.Lock.waiters:type_name -> locksidecar.v1.Waiter
-	32, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
-	32, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	33, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
-	31, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
+	35, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
+	35, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	36, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
+	34, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
 	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
 	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
 	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	32, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	32, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	35, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
 	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
 	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
 	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
@@ -2845,46 +3176,51 @@ var file_locksidecar_v1_lock_proto_depIdxs = []int32{
 	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
 	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
 	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	34, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	32, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	37, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	35, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
 	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
 	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	33, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	25, // 32: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
-	26, // 33: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	24, // 34: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
-	33, // 35: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
-	28, // 36: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	27, // 37: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
-	33, // 38: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
-	32, // 39: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	32, // 40: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	32, // 41: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	32, // 42: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	32, // 43: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 44: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 45: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 46: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 47: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 48: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 49: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 50: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 51: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
-	22, // 52: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 53: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 54: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 55: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 56: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 57: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 58: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 59: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 60: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
-	23, // 61: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	53, // [53:62] is the sub-list for method output_type
-	44, // [44:53] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	36, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	22, // 32: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
+	23, // 33: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
+	28, // 34: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
+	29, // 35: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
+	27, // 36: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
+	22, // 37: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
+	26, // 38: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
+	36, // 39: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
+	36, // 40: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
+	31, // 41: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	30, // 42: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
+	36, // 43: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
+	35, // 44: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	35, // 45: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	35, // 46: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	35, // 47: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	35, // 48: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 49: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 50: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 51: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 52: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 53: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 54: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 55: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 56: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	24, // 57: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 58: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 59: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 60: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 61: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 62: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 63: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 64: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 65: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	25, // 66: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	58, // [58:67] is the sub-list for method output_type
+	49, // [49:58] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }
@@ -2912,7 +3248,7 @@ func file_locksidecar_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_locksidecar_v1_lock_proto_rawDesc), len(file_locksidecar_v1_lock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -335,8 +335,9 @@ type AdminServiceClient interface {
 	// the header) "locksidecar-cursor", the cursor from which the stream starts.
 	// GET /events?prefix=&after= answers with one Event a line.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
-	// GetStatus shows backends, their capabilities and this build.
-	// GET /status
+	// GetStatus shows backends, their capabilities, the deadlocks that are known
+	// and this build.
+	// GET /status?find_deadlocks=
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*Status, error)
 }
 
@@ -417,8 +418,9 @@ type AdminServiceServer interface {
 	// the header) "locksidecar-cursor", the cursor from which the stream starts.
 	// GET /events?prefix=&after= answers with one Event a line.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[Event]) error
-	// GetStatus shows backends, their capabilities and this build.
-	// GET /status
+	// GetStatus shows backends, their capabilities, the deadlocks that are known
+	// and this build.
+	// GET /status?find_deadlocks=
 	GetStatus(context.Context, *GetStatusRequest) (*Status, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }

@@ -206,6 +206,8 @@ export interface Waiter {
   position: number;
   shared: boolean;
   priority: number;
+  /** The number of the place: it rises with each place of the lock. */
+  ticket: bigint;
 }
 
 export interface HoldRequest {
@@ -366,6 +368,8 @@ export interface Event {
    * queued: an acquire waits, at position.
    * abandoned: an acquire was given up: it waited no longer, or nobody
    * received what it was granted.
+   * deadlock: owners wait for each other; deadlock has the whole cycle, the other
+   * fields are of the wait that ends it if it is broken.
    * released: a hold was released; with hold_count 0 the lease ended.
    * expired: a lease ended because nobody renewed it.
    * lost: an application was told that the lease held for it is lost.
@@ -383,8 +387,9 @@ export interface Event {
   shared: boolean;
   /**
    * lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
-   * wait ran out), failed, or undone (by a release that named only the
-   * request). force_released: what the operator gave, if it is known.
+   * wait ran out), failed, undone (by a release that named only the request) or
+   * deadlock (refused to break one). force_released: what the operator gave, if
+   * it is known.
    */
   reason: string;
   /** queued: from 1. */
@@ -397,9 +402,47 @@ export interface Event {
   ended: boolean;
   /** missed: how many events are missing, of any lock; 0 if that is unknown. */
   missed: bigint;
+  /** deadlock: what was found. */
+  deadlock: Deadlock | undefined;
+}
+
+/**
+ * Deadlock is a cycle of owners that wait for each other. It is shown only to
+ * those who may inspect all of its locks.
+ */
+export interface Deadlock {
+  /** Whoever finds it gives it this id. */
+  id: string;
+  /** Each wait is for the owner of the next one, the last for that of the first. */
+  waits: Wait[];
+  /**
+   * The index, in waits, of the one that is refused (DEADLOCK) if the
+   * configuration says that deadlocks are to be broken: that of the owner whose
+   * lease in the cycle is the youngest.
+   */
+  victim: number;
+}
+
+/** Wait is an owner's wait for another. */
+export interface Wait {
+  lock_id: string;
+  /** The name of the lock's backend, in this sidecar. */
+  backend: string;
+  /** Who waits, with which place. */
+  owner_id: string;
+  ticket: bigint;
+  shared: boolean;
+  /**
+   * Who stands in the way: as a holder, with this token, or, if it is 0, as a
+   * waiter before this one.
+   */
+  waits_for: string;
+  fencing_token: bigint;
 }
 
 export interface GetStatusRequest {
+  /** Look for deadlocks now, which reads the contended locks of all backends. */
+  find_deadlocks: boolean;
 }
 
 export interface Status {
@@ -412,7 +455,38 @@ export interface Status {
   /** This process asks the application to wait until it has stopped. */
   draining: boolean;
   /** What became of the configuration since the start. */
-  configuration: Configuration | undefined;
+  configuration:
+    | Configuration
+    | undefined;
+  /**
+   * What the latest look for deadlocks found. A sidecar looks by itself only
+   * while somebody who named an owner waits in it.
+   */
+  deadlocks: Deadlock[];
+  deadlock_search: DeadlockSearch | undefined;
+}
+
+/** DeadlockSearch is the latest look for deadlocks. */
+export interface DeadlockSearch {
+  /** When it began; unset: there was none. */
+  time:
+    | Timestamp
+    | undefined;
+  /** How many contended locks it saw. */
+  locks: number;
+  /**
+   * It reached a limit (10,000 contended locks of a backend, 1,048,576 waits or
+   * 64 deadlocks): there may be more.
+   */
+  truncated: boolean;
+  /** The backends that could not be read. */
+  failed: string[];
+  /**
+   * Whether this sidecar looks by itself, and whether it refuses those who wait
+   * in it to break a deadlock.
+   */
+  detect: boolean;
+  resolve: boolean;
 }
 
 export interface Configuration {
@@ -1643,7 +1717,7 @@ export const Holder_MetadataEntry: MessageFns<Holder_MetadataEntry> = {
 };
 
 function createBaseWaiter(): Waiter {
-  return { owner_id: "", position: 0, shared: false, priority: 0 };
+  return { owner_id: "", position: 0, shared: false, priority: 0, ticket: 0n };
 }
 
 export const Waiter: MessageFns<Waiter> = {
@@ -1659,6 +1733,12 @@ export const Waiter: MessageFns<Waiter> = {
     }
     if (message.priority !== 0) {
       writer.uint32(32).uint32(message.priority);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(40).int64(message.ticket);
     }
     return writer;
   },
@@ -1702,6 +1782,14 @@ export const Waiter: MessageFns<Waiter> = {
           message.priority = reader.uint32();
           continue;
         }
+        case 5: {
+          if (tag !== 40) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -1720,6 +1808,7 @@ export const Waiter: MessageFns<Waiter> = {
     message.position = object.position ?? 0;
     message.shared = object.shared ?? false;
     message.priority = object.priority ?? 0;
+    message.ticket = object.ticket ?? 0n;
     return message;
   },
 };
@@ -2763,6 +2852,7 @@ function createBaseEvent(): Event {
     hold_count: 0,
     ended: false,
     missed: 0n,
+    deadlock: undefined,
   };
 }
 
@@ -2815,6 +2905,9 @@ export const Event: MessageFns<Event> = {
         throw new globalThis.Error("value provided for field message.missed of type uint64 too large");
       }
       writer.uint32(112).uint64(message.missed);
+    }
+    if (message.deadlock !== undefined) {
+      Deadlock.encode(message.deadlock, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -2938,6 +3031,14 @@ export const Event: MessageFns<Event> = {
           message.missed = reader.uint64() as bigint;
           continue;
         }
+        case 15: {
+          if (tag !== 122) {
+            break;
+          }
+
+          message.deadlock = Deadlock.decode(reader, reader.uint32());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -2966,16 +3067,216 @@ export const Event: MessageFns<Event> = {
     message.hold_count = object.hold_count ?? 0;
     message.ended = object.ended ?? false;
     message.missed = object.missed ?? 0n;
+    message.deadlock = (object.deadlock !== undefined && object.deadlock !== null)
+      ? Deadlock.fromPartial(object.deadlock)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDeadlock(): Deadlock {
+  return { id: "", waits: [], victim: 0 };
+}
+
+export const Deadlock: MessageFns<Deadlock> = {
+  encode(message: Deadlock, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    for (const v of message.waits) {
+      Wait.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.victim !== 0) {
+      writer.uint32(24).uint32(message.victim);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Deadlock {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseDeadlock();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.waits.push(Wait.decode(reader, reader.uint32()));
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.victim = reader.uint32();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<Deadlock>, I>>(base?: I): Deadlock {
+    return Deadlock.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Deadlock>, I>>(object: I): Deadlock {
+    const message = createBaseDeadlock();
+    message.id = object.id ?? "";
+    message.waits = object.waits?.map((e) => Wait.fromPartial(e)) || [];
+    message.victim = object.victim ?? 0;
+    return message;
+  },
+};
+
+function createBaseWait(): Wait {
+  return { lock_id: "", backend: "", owner_id: "", ticket: 0n, shared: false, waits_for: "", fencing_token: 0n };
+}
+
+export const Wait: MessageFns<Wait> = {
+  encode(message: Wait, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.backend !== "") {
+      writer.uint32(18).string(message.backend);
+    }
+    if (message.owner_id !== "") {
+      writer.uint32(26).string(message.owner_id);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(32).int64(message.ticket);
+    }
+    if (message.shared !== false) {
+      writer.uint32(40).bool(message.shared);
+    }
+    if (message.waits_for !== "") {
+      writer.uint32(50).string(message.waits_for);
+    }
+    if (message.fencing_token !== 0n) {
+      if (BigInt.asIntN(64, message.fencing_token) !== message.fencing_token) {
+        throw new globalThis.Error("value provided for field message.fencing_token of type int64 too large");
+      }
+      writer.uint32(56).int64(message.fencing_token);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Wait {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseWait();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.backend = reader.string();
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.owner_id = reader.string();
+          continue;
+        }
+        case 4: {
+          if (tag !== 32) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 5: {
+          if (tag !== 40) {
+            break;
+          }
+
+          message.shared = reader.bool();
+          continue;
+        }
+        case 6: {
+          if (tag !== 50) {
+            break;
+          }
+
+          message.waits_for = reader.string();
+          continue;
+        }
+        case 7: {
+          if (tag !== 56) {
+            break;
+          }
+
+          message.fencing_token = reader.int64() as bigint;
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<Wait>, I>>(base?: I): Wait {
+    return Wait.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Wait>, I>>(object: I): Wait {
+    const message = createBaseWait();
+    message.lock_id = object.lock_id ?? "";
+    message.backend = object.backend ?? "";
+    message.owner_id = object.owner_id ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.shared = object.shared ?? false;
+    message.waits_for = object.waits_for ?? "";
+    message.fencing_token = object.fencing_token ?? 0n;
     return message;
   },
 };
 
 function createBaseGetStatusRequest(): GetStatusRequest {
-  return {};
+  return { find_deadlocks: false };
 }
 
 export const GetStatusRequest: MessageFns<GetStatusRequest> = {
-  encode(_: GetStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: GetStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.find_deadlocks !== false) {
+      writer.uint32(8).bool(message.find_deadlocks);
+    }
     return writer;
   },
 
@@ -2986,6 +3287,14 @@ export const GetStatusRequest: MessageFns<GetStatusRequest> = {
     while (reader.pos < end) {
       const tag = reader.uint32();
       switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 8) {
+            break;
+          }
+
+          message.find_deadlocks = reader.bool();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -2998,14 +3307,24 @@ export const GetStatusRequest: MessageFns<GetStatusRequest> = {
   create<I extends Exact<DeepPartial<GetStatusRequest>, I>>(base?: I): GetStatusRequest {
     return GetStatusRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<GetStatusRequest>, I>>(_: I): GetStatusRequest {
+  fromPartial<I extends Exact<DeepPartial<GetStatusRequest>, I>>(object: I): GetStatusRequest {
     const message = createBaseGetStatusRequest();
+    message.find_deadlocks = object.find_deadlocks ?? false;
     return message;
   },
 };
 
 function createBaseStatus(): Status {
-  return { build: undefined, backends: [], leases_held: 0n, waiters: 0n, draining: false, configuration: undefined };
+  return {
+    build: undefined,
+    backends: [],
+    leases_held: 0n,
+    waiters: 0n,
+    draining: false,
+    configuration: undefined,
+    deadlocks: [],
+    deadlock_search: undefined,
+  };
 }
 
 export const Status: MessageFns<Status> = {
@@ -3033,6 +3352,12 @@ export const Status: MessageFns<Status> = {
     }
     if (message.configuration !== undefined) {
       Configuration.encode(message.configuration, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.deadlocks) {
+      Deadlock.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.deadlock_search !== undefined) {
+      DeadlockSearch.encode(message.deadlock_search, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -3092,6 +3417,22 @@ export const Status: MessageFns<Status> = {
           message.configuration = Configuration.decode(reader, reader.uint32());
           continue;
         }
+        case 7: {
+          if (tag !== 58) {
+            break;
+          }
+
+          message.deadlocks.push(Deadlock.decode(reader, reader.uint32()));
+          continue;
+        }
+        case 8: {
+          if (tag !== 66) {
+            break;
+          }
+
+          message.deadlock_search = DeadlockSearch.decode(reader, reader.uint32());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3114,6 +3455,116 @@ export const Status: MessageFns<Status> = {
     message.configuration = (object.configuration !== undefined && object.configuration !== null)
       ? Configuration.fromPartial(object.configuration)
       : undefined;
+    message.deadlocks = object.deadlocks?.map((e) => Deadlock.fromPartial(e)) || [];
+    message.deadlock_search = (object.deadlock_search !== undefined && object.deadlock_search !== null)
+      ? DeadlockSearch.fromPartial(object.deadlock_search)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDeadlockSearch(): DeadlockSearch {
+  return { time: undefined, locks: 0, truncated: false, failed: [], detect: false, resolve: false };
+}
+
+export const DeadlockSearch: MessageFns<DeadlockSearch> = {
+  encode(message: DeadlockSearch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.time !== undefined) {
+      Timestamp.encode(message.time, writer.uint32(10).fork()).join();
+    }
+    if (message.locks !== 0) {
+      writer.uint32(16).uint32(message.locks);
+    }
+    if (message.truncated !== false) {
+      writer.uint32(24).bool(message.truncated);
+    }
+    for (const v of message.failed) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.detect !== false) {
+      writer.uint32(40).bool(message.detect);
+    }
+    if (message.resolve !== false) {
+      writer.uint32(48).bool(message.resolve);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeadlockSearch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseDeadlockSearch();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.time = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.locks = reader.uint32();
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.truncated = reader.bool();
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.failed.push(reader.string());
+          continue;
+        }
+        case 5: {
+          if (tag !== 40) {
+            break;
+          }
+
+          message.detect = reader.bool();
+          continue;
+        }
+        case 6: {
+          if (tag !== 48) {
+            break;
+          }
+
+          message.resolve = reader.bool();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<DeadlockSearch>, I>>(base?: I): DeadlockSearch {
+    return DeadlockSearch.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeadlockSearch>, I>>(object: I): DeadlockSearch {
+    const message = createBaseDeadlockSearch();
+    message.time = (object.time !== undefined && object.time !== null) ? Timestamp.fromPartial(object.time) : undefined;
+    message.locks = object.locks ?? 0;
+    message.truncated = object.truncated ?? false;
+    message.failed = object.failed?.map((e) => e) || [];
+    message.detect = object.detect ?? false;
+    message.resolve = object.resolve ?? false;
     return message;
   },
 };
@@ -4005,8 +4456,9 @@ export const AdminServiceService = {
     responseDeserialize: (value: Buffer): Event => Event.decode(value),
   },
   /**
-   * GetStatus shows backends, their capabilities and this build.
-   * GET /status
+   * GetStatus shows backends, their capabilities, the deadlocks that are known
+   * and this build.
+   * GET /status?find_deadlocks=
    */
   getStatus: {
     path: "/locksidecar.v1.AdminService/GetStatus",
@@ -4041,8 +4493,9 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    */
   watch: handleServerStreamingCall<WatchRequest, Event>;
   /**
-   * GetStatus shows backends, their capabilities and this build.
-   * GET /status
+   * GetStatus shows backends, their capabilities, the deadlocks that are known
+   * and this build.
+   * GET /status?find_deadlocks=
    */
   getStatus: handleUnaryCall<GetStatusRequest, Status>;
 }
@@ -4095,8 +4548,9 @@ export interface AdminServiceClient extends Client {
   watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<Event>;
   watch(request: WatchRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<Event>;
   /**
-   * GetStatus shows backends, their capabilities and this build.
-   * GET /status
+   * GetStatus shows backends, their capabilities, the deadlocks that are known
+   * and this build.
+   * GET /status?find_deadlocks=
    */
   getStatus(
     request: GetStatusRequest,
