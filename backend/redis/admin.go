@@ -111,6 +111,11 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 				}
 			}
 		}
+		if req.Contended {
+			if listed, err = s.queued(ctx, listed); err != nil {
+				return nil, err
+			}
+		}
 		for len(listed) > 0 {
 			room := req.PageSize - len(page.Locks)
 			if room == 0 {
@@ -133,6 +138,40 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 		after = ""
 	}
 	return page, nil
+}
+
+// queuedAtOnce bounds the records of which a listing reads one field in one
+// pipeline.
+const queuedAtOnce = 1024
+
+// queued are those of the locks that somebody waits for, as their records say.
+// It costs a small part of an inspection.
+func (s *Store) queued(ctx context.Context, ids []string) (waited []string, err error) {
+	for chunk := range slices.Chunk(ids, queuedAtOnce) {
+		free, failed := make([]bool, len(chunk)), make([]error, len(chunk))
+		calls := make([]*call, len(chunk))
+		for i, id := range chunk {
+			shard := shardOf(id)
+			calls[i] = &call{
+				ctx: ctx, args: []any{"hmget", s.shardPrefix(shard) + "l:" + id, "q"}, slot: s.slot(shard), urgent: true,
+				done: func(_ *call, reply []any, err error) {
+					free[i], failed[i] = err == nil && fields(reply).text(0) == "0", err
+				},
+			}
+		}
+		if err := s.read(ctx, calls); err != nil {
+			return nil, err
+		}
+		for i, id := range chunk {
+			if failed[i] != nil {
+				return nil, failed[i]
+			}
+			if !free[i] {
+				waited = append(waited, id)
+			}
+		}
+	}
+	return waited, nil
 }
 
 // inspectAtOnce bounds the locks that a listing reads in one pipeline.

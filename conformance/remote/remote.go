@@ -303,7 +303,7 @@ func lock(l *lockpb.Lock) driver.Lock {
 		out.Holders = append(out.Holders, holder(h))
 	}
 	for _, w := range l.GetWaiters() {
-		out.Waiters = append(out.Waiters, driver.Waiter{OwnerID: w.GetOwnerId(), Position: int(w.GetPosition()), Priority: int(w.GetPriority()), Shared: w.GetShared()})
+		out.Waiters = append(out.Waiters, driver.Waiter{OwnerID: w.GetOwnerId(), Position: int(w.GetPosition()), Priority: int(w.GetPriority()), Shared: w.GetShared(), Ticket: w.GetTicket()})
 	}
 	return out
 }
