@@ -154,7 +154,7 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 			err = fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
 		}
 	case q.queued:
-		q.undo(ReasonFailed)
+		q.undo(reasonFailed(err))
 	}
 	return nil, err
 }
@@ -162,7 +162,7 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 // answered notes a lease or a place, which is under this attempt's key now.
 func (q *acquisition) answered(res *driver.AcquireResult) {
 	q.keys = q.keys[len(q.keys)-1:]
-	q.s.tell("", res.Evicted...)
+	q.s.tell("", "", res.Evicted...)
 }
 
 // sentUnknown keeps nothing of an error but that it was one of a store.
@@ -171,6 +171,15 @@ func sentUnknown(err error) error {
 		return nil
 	}
 	return err
+}
+
+// reasonFailed is why a wait failed that the store ended.
+func reasonFailed(err error) string {
+	var lost *driver.LostError
+	if errors.As(err, &lost) && lost.Cause == driver.CauseForced {
+		return ReasonForced
+	}
+	return ReasonFailed
 }
 
 // certain says whether an error proves that nothing was done. One that joins

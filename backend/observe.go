@@ -50,6 +50,10 @@ const (
 	Ended
 	// Revoked: an operator revoked the lease, for Reason.
 	Revoked
+	// Cancelled: an operator ended the wait with the place Ticket, for Reason.
+	Cancelled
+	// Reprioritized: an operator gave the place Ticket the Priority, for Reason.
+	Reprioritized
 )
 
 // The reasons of an abandoned acquire.
@@ -62,6 +66,8 @@ const (
 	ReasonFailed = "failed"
 	// ReasonUndone: the caller undid it by its request id.
 	ReasonUndone = "undone"
+	// ReasonForced: an operator ended it.
+	ReasonForced = "forced"
 	// ReasonDeadlock: it was refused to break a deadlock.
 	ReasonDeadlock = "deadlock"
 )
@@ -80,6 +86,11 @@ type Event struct {
 	Cause driver.Cause
 	// Reason is set for Abandoned, and where an operator gave one.
 	Reason string
+	// By is who did what an operator did, where that is known.
+	By string
+	// Ticket and Priority are set for Cancelled and Reprioritized.
+	Ticket   int64
+	Priority int
 	// Position and QueueLength are set for Queued, HoldCount for Acquired and
 	// Released.
 	Position, QueueLength, HoldCount int

@@ -313,7 +313,7 @@ func (s *Store) ForceRelease(ctx context.Context, req *ForceReleaseRequest) (*Fo
 		}
 		s.o.Observer.Happened(Event{
 			Kind: Revoked, LockID: req.LockID, OwnerID: h.OwnerID, Token: h.Token, Shared: h.Shared,
-			Cause: driver.CauseForced, Reason: req.Reason,
+			Cause: driver.CauseForced, Reason: req.Reason, By: req.By,
 		})
 		return &ForceReleaseResult{Holder: *h}, nil
 	}
@@ -321,6 +321,6 @@ func (s *Store) ForceRelease(ctx context.Context, req *ForceReleaseRequest) (*Fo
 	if err != nil {
 		return nil, wrap(err)
 	}
-	s.tell(req.Reason, *e)
+	s.tell(req.Reason, req.By, *e)
 	return &ForceReleaseResult{Holder: driver.Holder{OwnerID: e.OwnerID, Token: e.Token, Shared: e.Shared}, Ended: true}, nil
 }

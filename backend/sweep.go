@@ -28,11 +28,11 @@ type ends struct {
 }
 
 // tell reports ends to the observer. reason is an operator's.
-func (s *Store) tell(reason string, ended ...driver.Ended) {
+func (s *Store) tell(reason, by string, ended ...driver.Ended) {
 	for i := range ended {
 		e := &ended[i]
 		s.o.Observer.Happened(Event{
-			Kind: Ended, LockID: e.LockID, OwnerID: e.OwnerID, Token: e.Token, Shared: e.Shared, Cause: e.Cause, Reason: reason,
+			Kind: Ended, LockID: e.LockID, OwnerID: e.OwnerID, Token: e.Token, Shared: e.Shared, Cause: e.Cause, Reason: reason, By: by,
 		})
 	}
 	if !s.ends.kept || len(ended) == 0 {
@@ -61,7 +61,7 @@ func (s *Store) sweep(w driver.Sweeper) {
 		}
 		ctx, cancel := context.WithTimeout(s.stopped, sweepTimeout)
 		found, err := w.Sweep(ctx)
-		s.tell("", found...)
+		s.tell("", "", found...)
 		if told := s.acknowledge(ctx, w); err == nil {
 			err = told
 		}

@@ -93,8 +93,19 @@ type ForceReleaseRequest struct {
 	LockID    string
 	Token     int64
 	Immediate bool
-	// Reason is the operator's, for the Observer.
-	Reason string
+	// Reason is the operator's, and By who that is, for the Observer.
+	Reason, By string
+}
+
+// WaiterRequest changes another's place in a queue.
+type WaiterRequest struct {
+	LockID string
+	// Ticket is the place's.
+	Ticket int64
+	// Priority is what Reprioritize gives it.
+	Priority int
+	// Reason is the operator's, and By who that is, for the Observer.
+	Reason, By string
 }
 
 // ForceReleaseResult describes the lease that was revoked or ended.

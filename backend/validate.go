@@ -164,9 +164,10 @@ func (s *Store) attempt(req *AcquireRequest) (*driver.AcquireRequest, string, er
 	if err != nil {
 		return nil, "", err
 	}
+	if err := validPriority(req.Priority); err != nil {
+		return nil, "", err
+	}
 	switch {
-	case req.Priority < 0 || req.Priority > driver.MaxPriority:
-		return nil, "", &InvalidError{"priority", fmt.Sprintf("is %d", req.Priority), fmt.Sprintf("0 to %d", driver.MaxPriority)}
 	case req.TokenFloor < 0 || req.TokenFloor >= driver.MaxClockToken:
 		return nil, "", &InvalidError{"token_floor", fmt.Sprintf("is %d", req.TokenFloor), fmt.Sprintf("0 to %d", driver.MaxClockToken-1)}
 	case req.Shared && !s.caps.Shared:

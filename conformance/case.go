@@ -31,6 +31,8 @@ const (
 	NeedPlaces Need = "places that run out"
 	// NeedKeys: the caller chooses the lease's key.
 	NeedKeys Need = "keys of the caller's"
+	// NeedEdit: the driver declares that operators can change places.
+	NeedEdit Need = "queues that operators change"
 	// NeedWatch: the driver declares hints.
 	NeedWatch Need = "hints"
 	// NeedWipe: the harness can wipe the store.
@@ -103,7 +105,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 			return fmt.Sprintf("needs %s: %s", n, why)
 		}
 		switch {
-		case n == NeedShared && !caps.Shared, n == NeedWatch && !caps.Watch:
+		case n == NeedShared && !caps.Shared, n == NeedWatch && !caps.Watch, n == NeedEdit && !caps.EditQueue:
 			return fmt.Sprintf("needs %s: the driver does not declare it", n)
 		case n == NeedWipe && h.Wipe == nil, n == NeedPause && h.Pause == nil, n == NeedSkew && h.Skew == nil, n == NeedCollect && h.Collect == nil:
 			return "needs " + string(n)
@@ -116,7 +118,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 func Cases() []Case {
 	all := slices.Concat(
 		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), freezeCases(), waitingCases(), placeCases(),
-		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), sweepCases(), revocationCases(), raceCases(), historyCases(),
+		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), editCases(), sweepCases(), revocationCases(), raceCases(), historyCases(),
 	)
 	slices.SortFunc(all, func(a, b Case) int {
 		switch {

@@ -23,7 +23,7 @@ const (
 	VerbAcquire Verb = "acquire"
 	// VerbInspect reads the state of locks.
 	VerbInspect Verb = "inspect"
-	// VerbForce ends another's lease.
+	// VerbForce ends another's lease or wait, or moves a waiter.
 	VerbForce Verb = "force"
 )
 
@@ -52,6 +52,8 @@ var verbOf = map[string]Verb{
 	lockpb.LockService_Hold_FullMethodName:          VerbConnect,
 	lockpb.AdminService_List_FullMethodName:         VerbInspect,
 	lockpb.AdminService_ForceRelease_FullMethodName: VerbForce,
+	lockpb.AdminService_CancelWaiter_FullMethodName: VerbForce,
+	lockpb.AdminService_Reprioritize_FullMethodName: VerbForce,
 	lockpb.AdminService_GetStatus_FullMethodName:    VerbInspect,
 	lockpb.AdminService_Watch_FullMethodName:        VerbInspect,
 }

@@ -136,6 +136,18 @@ func (s *Server) call(r *http.Request, c *conn, e endpoint, body []byte) (proto.
 			return nil, err
 		}
 		return message(s.forceRelease(ctx, c, in))
+	case lockpb.AdminService_CancelWaiter_FullMethodName:
+		in := &lockpb.CancelWaiterRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.cancelWaiter(ctx, c, in))
+	case lockpb.AdminService_Reprioritize_FullMethodName:
+		in := &lockpb.ReprioritizeRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.reprioritize(ctx, c, in))
 	case lockpb.LockService_Get_FullMethodName:
 		return message(s.get(ctx, &lockpb.GetRequest{LockId: e.lockID}))
 	case lockpb.AdminService_List_FullMethodName:

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"fmt"
 
 	"google.golang.org/grpc/peer"
 )
@@ -37,4 +38,16 @@ func connOf(ctx context.Context) *conn {
 		}
 	}
 	return nil
+}
+
+// operator is the peer as the event of what it did as an operator names it.
+func (p *Peer) operator() string {
+	who := fmt.Sprintf("uid %d", p.UID)
+	if p.UID == overflowID {
+		who = "uid unknown"
+	}
+	if p.PID != 0 {
+		who += fmt.Sprintf(" pid %d", p.PID)
+	}
+	return who
 }

@@ -76,6 +76,10 @@ var rows = []row{
 		Name: "STALE_TOKEN", Code: codes.Aborted, HTTP: http.StatusConflict,
 		Meaning: "the fencing token is not this lease's", Metadata: []string{"expected", "actual"},
 	}},
+	{driver.ErrNoPlace, Reason{
+		Name: "NO_SUCH_WAITER", Code: codes.Aborted, HTTP: http.StatusConflict,
+		Meaning: "no waiter of the lock has this ticket: it was granted, or has left, since you looked",
+	}},
 	{driver.ErrDeadlock, Reason{
 		Name: "DEADLOCK", Code: codes.Aborted, HTTP: http.StatusConflict,
 		Meaning:  "waiting would have been a deadlock, and this request was chosen to break it. Release what you hold before you try again",

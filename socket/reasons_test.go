@@ -68,6 +68,7 @@ func TestDescribe(t *testing.T) {
 		{"held by itself", &driver.HeldError{BySelf: true}, "LOCK_HELD", codes.Aborted, map[string]string{"queue_length": "0", "held_by_self": "true"}, ""},
 		{"lost", driver.Lost(driver.CauseExpired), "LEASE_LOST", codes.Aborted, map[string]string{"cause": "expired"}, ""},
 		{"stale", &driver.TokenError{Expected: 2, Actual: 1}, "STALE_TOKEN", codes.Aborted, map[string]string{"expected": "2", "actual": "1"}, ""},
+		{"no such waiter", driver.ErrNoPlace, "NO_SUCH_WAITER", codes.Aborted, nil, ""},
 		{"not the owner", driver.ErrNotOwner, "NOT_OWNER", codes.Aborted, nil, ""},
 		{"unavailable", errors.Join(driver.ErrUnavailable, secret), "BACKEND_UNAVAILABLE", codes.Unavailable, map[string]string{"backend": "b"}, ""},
 		{"breaker open", driver.ErrBreakerOpen, "BREAKER_OPEN", codes.Unavailable, map[string]string{"backend": "b"}, ""},

@@ -24,6 +24,8 @@ type Locks interface {
 	Get(ctx context.Context, lockID string) (*driver.Lock, error)
 	List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error)
 	ForceRelease(ctx context.Context, req *backend.ForceReleaseRequest) (*backend.ForceReleaseResult, error)
+	CancelWaiter(ctx context.Context, req *backend.WaiterRequest) (*driver.Waiter, error)
+	Reprioritize(ctx context.Context, req *backend.WaiterRequest) (*driver.Waiter, error)
 }
 
 // Sessions is what a Server needs of the keeper of leases: Kept makes one of a
@@ -162,7 +164,7 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 		return nil, err
 	}
 	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{
-		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(),
+		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(), By: c.peer.operator(),
 	})
 	if err != nil {
 		return nil, err
@@ -170,6 +172,39 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 	s.o.Logger.Info("force-release", driver.LogLock, in.GetLockId(), driver.LogToken, in.GetFencingToken(), driver.LogNow, in.GetImmediate(),
 		driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID, driver.LogReason, in.GetReason())
 	return &lockpb.ForceReleaseResponse{LockId: in.GetLockId(), Holder: holderMessage(&res.Holder), Ended: res.Ended}, nil
+}
+
+// cancelWaiter and reprioritize change another's place in a queue.
+func (s *Server) cancelWaiter(ctx context.Context, c *conn, in *lockpb.CancelWaiterRequest) (*lockpb.CancelWaiterResponse, error) {
+	w, err := s.edit(ctx, c, "cancel-waiter", s.o.Locks.CancelWaiter, &backend.WaiterRequest{LockID: in.GetLockId(), Ticket: in.GetTicket(), Reason: in.GetReason()})
+	if err != nil {
+		return nil, err
+	}
+	return &lockpb.CancelWaiterResponse{LockId: in.GetLockId(), Waiter: waiterMessage(w)}, nil
+}
+
+func (s *Server) reprioritize(ctx context.Context, c *conn, in *lockpb.ReprioritizeRequest) (*lockpb.ReprioritizeResponse, error) {
+	w, err := s.edit(ctx, c, "reprioritize", s.o.Locks.Reprioritize, &backend.WaiterRequest{
+		LockID: in.GetLockId(), Ticket: in.GetTicket(), Priority: int(min(in.GetPriority(), 1<<16)), Reason: in.GetReason(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &lockpb.ReprioritizeResponse{LockId: in.GetLockId(), Waiter: waiterMessage(w)}, nil
+}
+
+func (s *Server) edit(ctx context.Context, c *conn, what string, call func(context.Context, *backend.WaiterRequest) (*driver.Waiter, error), req *backend.WaiterRequest) (*driver.Waiter, error) {
+	if err := checkReason(req.Reason, s.quotas.limits.Reason); err != nil {
+		return nil, err
+	}
+	req.By = c.peer.operator()
+	w, err := call(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	s.o.Logger.Info(what, driver.LogLock, req.LockID, driver.LogTicket, req.Ticket,
+		driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID, driver.LogReason, req.Reason)
+	return w, nil
 }
 
 func (s *Server) status(ctx context.Context, c *conn, in *lockpb.GetStatusRequest) *lockpb.Status {

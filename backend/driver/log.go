@@ -8,6 +8,7 @@ const (
 	LogBackend = "backend"
 	LogLock    = "lock"
 	LogToken   = "fencing_token"
+	LogTicket  = "ticket"
 	LogPID     = "pid"
 	LogUID     = "uid"
 	LogVerb    = "verb"
@@ -30,6 +31,7 @@ var LogKeys = []struct{ Key, Meaning string }{
 	{LogBackend, "the backend's name"},
 	{LogLock, "a lock id"},
 	{LogToken, "a fencing token"},
+	{LogTicket, "the ticket of a place in a queue"},
 	{LogPID, "the peer's process, 0 if it is in another namespace"},
 	{LogUID, "the peer's user"},
 	{LogVerb, "what the peer asked to do: acquire, inspect, force"},

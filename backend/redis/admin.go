@@ -11,6 +11,8 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
+var _ driver.QueueEditor = (*Store)(nil)
+
 // causes are the stored letters of the causes that a caller may give.
 var causes = map[driver.Cause]string{driver.CauseExpired: "e", driver.CauseForced: "f", driver.CauseDeadlock: "d"}
 
@@ -69,21 +71,56 @@ func (s *Store) inspected(lockID string, reply []any) (*driver.Lock, error) {
 	}
 	lock := &driver.Lock{LockID: lockID, Token: r.integer(1), Holders: holders}
 	for w := r.list(4); len(w) >= 3; w = w[3:] {
-		ticket, rest, _ := strings.Cut(w.text(1), fieldSeparator)
-		parts := strings.SplitN(rest, fieldSeparator, 5) // priority, shared, inbox, start of the key, owner
-		deadline, err := strconv.ParseFloat(w.text(2), 64)
-		if len(parts) != 5 || err != nil {
-			return nil, fmt.Errorf("%w: a waiter of %q cannot be read", driver.ErrFormat, lockID)
+		one, err := parseWaiter(lockID, w, now)
+		if err != nil {
+			return nil, err
 		}
-		if int64(deadline) <= now {
+		if one.Remaining <= 0 {
 			continue
 		}
-		lock.Waiters = append(lock.Waiters, driver.Waiter{
-			OwnerID: parts[4], RequestID: w.text(0), Ticket: integer(ticket), Position: len(lock.Waiters) + 1,
-			Priority: int(integer(parts[0])), Shared: parts[1] == "1", Remaining: time.Duration(int64(deadline)-now) * time.Microsecond,
-		})
+		one.Position = len(lock.Waiters) + 1
+		lock.Waiters = append(lock.Waiters, *one)
 	}
 	return lock, nil
+}
+
+// parseWaiter reads a place: its request, what is stored of it, and its deadline.
+func parseWaiter(lockID string, w fields, now int64) (*driver.Waiter, error) {
+	ticket, rest, _ := strings.Cut(w.text(1), fieldSeparator)
+	parts := strings.SplitN(rest, fieldSeparator, 5) // priority, shared, inbox, start of the key, owner
+	deadline, err := strconv.ParseFloat(w.text(2), 64)
+	if len(parts) != 5 || err != nil {
+		return nil, fmt.Errorf("%w: a waiter of %q cannot be read", driver.ErrFormat, lockID)
+	}
+	return &driver.Waiter{
+		OwnerID: parts[4], RequestID: w.text(0), Ticket: integer(ticket), Priority: int(integer(parts[0])), Shared: parts[1] == "1",
+		Remaining: time.Duration(int64(deadline)-now) * time.Microsecond,
+	}, nil
+}
+
+// EditPlace drops or moves another's place.
+func (s *Store) EditPlace(ctx context.Context, req *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	priority := ""
+	if !req.Drop {
+		priority = strconv.Itoa(req.Priority)
+	}
+	_, reply, err := s.do(ctx, s.urgent(editScript, req.LockID, req.Ticket, priority, driver.PriorityStep), "")
+	if err != nil {
+		return nil, err
+	}
+	r := fields(reply)
+	switch r.text(0) {
+	case "place":
+	case "noplace":
+		return nil, driver.ErrNoPlace
+	default:
+		return nil, s.refusal(r, 0)
+	}
+	w, err := parseWaiter(req.LockID, r[3:], r.integer(1))
+	if err == nil {
+		w.Position = int(r.integer(2))
+	}
+	return w, err
 }
 
 // List reads the busy locks shard by shard, and within a shard by id. The page

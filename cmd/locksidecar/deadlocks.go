@@ -19,7 +19,7 @@ func newDeadlocks(g *global) *cobra.Command {
 			"that deadlocks are to be broken. Exit 0, also if there are some.",
 		Example: "  locksidecar deadlocks -o json | jq '.deadlocks[].waits[].lock_id'",
 	}
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
+	return g.orDirect(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
 		ctx, cancel := client.Deadline(c.Context())
 		defer cancel()
 		s, err := cl.GetStatus(ctx, &lockpb.GetStatusRequest{FindDeadlocks: true})

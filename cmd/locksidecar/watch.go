@@ -183,6 +183,10 @@ func detail(e *lockpb.Event) string {
 		return fmt.Sprintf("%d events are missing: read the state by ls", e.GetMissed())
 	case "deadlock":
 		return cycle(e.GetDeadlock())
+	case "waiter_cancelled":
+		parts = append(parts, fmt.Sprintf("ticket %d", e.GetTicket()))
+	case "reprioritized":
+		parts = append(parts, fmt.Sprintf("ticket %d, priority %d, position %d", e.GetTicket(), e.GetPriority(), e.GetPosition()))
 	case "queued":
 		parts = append(parts, fmt.Sprintf("position %d of %d", e.GetPosition(), e.GetQueueLength()))
 	case "released":
@@ -198,6 +202,9 @@ func detail(e *lockpb.Event) string {
 	}
 	if e.GetReason() != "" {
 		parts = append(parts, e.GetReason())
+	}
+	if e.GetOperator() != "" {
+		parts = append(parts, "by "+e.GetOperator())
 	}
 	if e.GetShared() {
 		parts = append(parts, "shared")

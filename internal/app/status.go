@@ -43,7 +43,7 @@ func (b *branch) message() *lockpb.Backend {
 		Capabilities: &lockpb.Capabilities{
 			MinTtl: durationpb.New(c.MinTTL), MaxTtl: durationpb.New(c.MaxTTL), Lateness: durationpb.New(c.Lateness),
 			Poll: durationpb.New(c.Poll), Shared: c.Shared, MaxWaiters: uint32(c.MaxWaiters), Watch: c.Watch, //nolint:gosec // a small number
-			ExpiryAtOnce: c.ExpiryAtOnce, ExpiryEvents: c.ExpiryEvents, Clock: string(c.Clock), Durability: string(c.Durability), Retention: durationpb.New(c.Retention),
+			ExpiryAtOnce: c.ExpiryAtOnce, ExpiryEvents: c.ExpiryEvents, EditQueue: c.EditQueue, Clock: string(c.Clock), Durability: string(c.Durability), Retention: durationpb.New(c.Retention),
 		},
 	}
 	if !m.Serving {

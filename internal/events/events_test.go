@@ -167,6 +167,7 @@ func TestIDsNameFacts(t *testing.T) {
 			{Kind: backend.Released, LockID: "a", Token: 7, RequestID: secret + "2", HoldCount: 1},
 			{Kind: backend.Ended, LockID: "a", Token: 7, Cause: driver.CauseExpired}, {Kind: backend.Ended, LockID: "a", Token: 7, Cause: driver.CauseForced},
 			{Kind: backend.Revoked, LockID: "a", Token: 7},
+			{Kind: backend.Cancelled, LockID: "a", RequestID: secret, Ticket: 3, By: "uid 1", Reason: "why"},
 		} {
 			facts = append(facts, func(l *Log) { l.Happened(e) })
 		}

@@ -21,6 +21,8 @@ const (
 	TypeExpired       = "expired"
 	TypeLost          = "lost"
 	TypeForceReleased = "force_released"
+	TypeCancelled     = "waiter_cancelled"
+	TypeReprioritized = "reprioritized"
 	TypeDeadlock      = "deadlock"
 	TypeMissed        = "missed"
 )
@@ -35,9 +37,10 @@ type entry struct {
 	kind                             string
 	lockID, ownerID                  string
 	requestID                        string // secret
-	reason                           string
-	token, attach                    int64
+	reason, operator                 string
+	token, attach, ticket            int64
 	position, queueLength, holdCount int32
+	priority                         int32
 	shared, ended                    bool
 	deadlock                         *lockpb.Deadlock
 }
@@ -92,6 +95,7 @@ func (l *Log) oldest() uint64 { return l.next - uint64(len(l.ring)) }
 func (l *Log) Happened(b backend.Event) {
 	e := entry{
 		lockID: b.LockID, ownerID: b.OwnerID, requestID: b.RequestID, token: b.Token, shared: b.Shared, reason: b.Reason,
+		operator: b.By, ticket: b.Ticket, priority: count(b.Priority),
 		position: count(b.Position), queueLength: count(b.QueueLength), holdCount: count(b.HoldCount),
 	}
 	switch b.Kind {
@@ -103,6 +107,10 @@ func (l *Log) Happened(b backend.Event) {
 		e.kind = TypeAbandoned
 	case backend.Released:
 		e.kind = TypeReleased
+	case backend.Cancelled:
+		e.kind = TypeCancelled
+	case backend.Reprioritized:
+		e.kind = TypeReprioritized
 	case backend.Revoked:
 		e.kind = TypeForceReleased
 	case backend.Ended:

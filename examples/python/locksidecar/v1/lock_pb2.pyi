@@ -306,6 +306,44 @@ class ForceReleaseResponse(_message.Message):
     ended: bool
     def __init__(self, lock_id: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., ended: bool = ...) -> None: ...
 
+class CancelWaiterRequest(_message.Message):
+    __slots__ = ("lock_id", "ticket", "reason")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    ticket: int
+    reason: str
+    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelWaiterResponse(_message.Message):
+    __slots__ = ("lock_id", "waiter")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITER_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    waiter: Waiter
+    def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
+
+class ReprioritizeRequest(_message.Message):
+    __slots__ = ("lock_id", "ticket", "priority", "reason")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    ticket: int
+    priority: int
+    reason: str
+    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ReprioritizeResponse(_message.Message):
+    __slots__ = ("lock_id", "waiter")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITER_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    waiter: Waiter
+    def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
+
 class WatchRequest(_message.Message):
     __slots__ = ("prefix", "after")
     PREFIX_FIELD_NUMBER: _ClassVar[int]
@@ -315,7 +353,7 @@ class WatchRequest(_message.Message):
     def __init__(self, prefix: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("id", "cursor", "time", "type", "lock_id", "owner_id", "fencing_token", "shared", "reason", "position", "queue_length", "hold_count", "ended", "missed", "deadlock")
+    __slots__ = ("id", "cursor", "time", "type", "lock_id", "owner_id", "fencing_token", "shared", "reason", "position", "queue_length", "hold_count", "ended", "missed", "deadlock", "operator", "ticket", "priority")
     ID_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
@@ -331,6 +369,9 @@ class Event(_message.Message):
     ENDED_FIELD_NUMBER: _ClassVar[int]
     MISSED_FIELD_NUMBER: _ClassVar[int]
     DEADLOCK_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     id: str
     cursor: str
     time: _timestamp_pb2.Timestamp
@@ -346,7 +387,10 @@ class Event(_message.Message):
     ended: bool
     missed: int
     deadlock: Deadlock
-    def __init__(self, id: _Optional[str] = ..., cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., type: _Optional[str] = ..., lock_id: _Optional[str] = ..., owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., reason: _Optional[str] = ..., position: _Optional[int] = ..., queue_length: _Optional[int] = ..., hold_count: _Optional[int] = ..., ended: bool = ..., missed: _Optional[int] = ..., deadlock: _Optional[_Union[Deadlock, _Mapping]] = ...) -> None: ...
+    operator: str
+    ticket: int
+    priority: int
+    def __init__(self, id: _Optional[str] = ..., cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., type: _Optional[str] = ..., lock_id: _Optional[str] = ..., owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., reason: _Optional[str] = ..., position: _Optional[int] = ..., queue_length: _Optional[int] = ..., hold_count: _Optional[int] = ..., ended: bool = ..., missed: _Optional[int] = ..., deadlock: _Optional[_Union[Deadlock, _Mapping]] = ..., operator: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Deadlock(_message.Message):
     __slots__ = ("id", "waits", "victim")
@@ -481,7 +525,7 @@ class Server(_message.Message):
     def __init__(self, role: _Optional[str] = ..., version: _Optional[str] = ..., run_id: _Optional[str] = ..., persistence: _Optional[str] = ..., eviction_policy: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., refused: _Optional[str] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("min_ttl", "max_ttl", "lateness", "poll", "shared", "max_waiters", "watch", "expiry_at_once", "clock", "durability", "retention", "expiry_events")
+    __slots__ = ("min_ttl", "max_ttl", "lateness", "poll", "shared", "max_waiters", "watch", "expiry_at_once", "clock", "durability", "retention", "expiry_events", "edit_queue")
     MIN_TTL_FIELD_NUMBER: _ClassVar[int]
     MAX_TTL_FIELD_NUMBER: _ClassVar[int]
     LATENESS_FIELD_NUMBER: _ClassVar[int]
@@ -494,6 +538,7 @@ class Capabilities(_message.Message):
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
     EXPIRY_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    EDIT_QUEUE_FIELD_NUMBER: _ClassVar[int]
     min_ttl: _duration_pb2.Duration
     max_ttl: _duration_pb2.Duration
     lateness: _duration_pb2.Duration
@@ -506,4 +551,5 @@ class Capabilities(_message.Message):
     durability: str
     retention: _duration_pb2.Duration
     expiry_events: bool
-    def __init__(self, min_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lateness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., poll: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shared: bool = ..., max_waiters: _Optional[int] = ..., watch: bool = ..., expiry_at_once: bool = ..., clock: _Optional[str] = ..., durability: _Optional[str] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expiry_events: bool = ...) -> None: ...
+    edit_queue: bool
+    def __init__(self, min_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lateness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., poll: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shared: bool = ..., max_waiters: _Optional[int] = ..., watch: bool = ..., expiry_at_once: bool = ..., clock: _Optional[str] = ..., durability: _Optional[str] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expiry_events: bool = ..., edit_queue: bool = ...) -> None: ...

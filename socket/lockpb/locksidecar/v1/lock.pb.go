@@ -1707,6 +1707,245 @@ func (x *ForceReleaseResponse) GetEnded() bool {
 	return false
 }
 
+type CancelWaiterRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// Of the place, as Get shows it: a place that was taken since is not touched.
+	Ticket int64 `protobuf:"varint,2,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// Why, at most 512 bytes; required.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelWaiterRequest) Reset() {
+	*x = CancelWaiterRequest{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelWaiterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelWaiterRequest) ProtoMessage() {}
+
+func (x *CancelWaiterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelWaiterRequest.ProtoReflect.Descriptor instead.
+func (*CancelWaiterRequest) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CancelWaiterRequest) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *CancelWaiterRequest) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *CancelWaiterRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CancelWaiterResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The place as it was.
+	Waiter        *Waiter `protobuf:"bytes,2,opt,name=waiter,proto3" json:"waiter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelWaiterResponse) Reset() {
+	*x = CancelWaiterResponse{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelWaiterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelWaiterResponse) ProtoMessage() {}
+
+func (x *CancelWaiterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelWaiterResponse.ProtoReflect.Descriptor instead.
+func (*CancelWaiterResponse) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CancelWaiterResponse) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *CancelWaiterResponse) GetWaiter() *Waiter {
+	if x != nil {
+		return x.Waiter
+	}
+	return nil
+}
+
+type ReprioritizeRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// Of the place, as Get shows it.
+	Ticket int64 `protobuf:"varint,2,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// 0 to 9, as in AcquireRequest.
+	Priority uint32 `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Why, at most 512 bytes; required.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReprioritizeRequest) Reset() {
+	*x = ReprioritizeRequest{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReprioritizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReprioritizeRequest) ProtoMessage() {}
+
+func (x *ReprioritizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReprioritizeRequest.ProtoReflect.Descriptor instead.
+func (*ReprioritizeRequest) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReprioritizeRequest) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *ReprioritizeRequest) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *ReprioritizeRequest) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *ReprioritizeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReprioritizeResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The place as it is now.
+	Waiter        *Waiter `protobuf:"bytes,2,opt,name=waiter,proto3" json:"waiter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReprioritizeResponse) Reset() {
+	*x = ReprioritizeResponse{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReprioritizeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReprioritizeResponse) ProtoMessage() {}
+
+func (x *ReprioritizeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReprioritizeResponse.ProtoReflect.Descriptor instead.
+func (*ReprioritizeResponse) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReprioritizeResponse) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *ReprioritizeResponse) GetWaiter() *Waiter {
+	if x != nil {
+		return x.Waiter
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only events of locks whose ids start with this.
@@ -1720,7 +1959,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1971,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1984,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRequest) GetPrefix() string {
@@ -1781,6 +2020,8 @@ type Event struct {
 	// expired: a lease ended because nobody renewed it.
 	// lost: an application was told that the lease held for it is lost.
 	// force_released: an operator revoked a lease, or ended it (ended).
+	// waiter_cancelled: an operator ended a wait, with the place ticket.
+	// reprioritized: an operator gave the place ticket another priority.
 	// missed: events before this one are not kept any more, or are of an earlier
 	// life of the sidecar. Read the state by List.
 	// Others may be added: ignore what you do not know.
@@ -1792,8 +2033,9 @@ type Event struct {
 	FencingToken int64 `protobuf:"varint,7,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	Shared       bool  `protobuf:"varint,8,opt,name=shared,proto3" json:"shared,omitempty"`
 	// lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
-	// wait ran out), failed, undone (by a release that named only the request) or
-	// deadlock (refused to break one). force_released: what the operator gave, if
+	// wait ran out), failed, undone (by a release that named only the request),
+	// deadlock (refused to break one) or forced (an operator ended it).
+	// force_released, waiter_cancelled, reprioritized: what the operator gave, if
 	// it is known.
 	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	// queued: from 1.
@@ -1807,14 +2049,21 @@ type Event struct {
 	// missed: how many events are missing, of any lock; 0 if that is unknown.
 	Missed uint64 `protobuf:"varint,14,opt,name=missed,proto3" json:"missed,omitempty"`
 	// deadlock: what was found.
-	Deadlock      *Deadlock `protobuf:"bytes,15,opt,name=deadlock,proto3" json:"deadlock,omitempty"`
+	Deadlock *Deadlock `protobuf:"bytes,15,opt,name=deadlock,proto3" json:"deadlock,omitempty"`
+	// force_released, waiter_cancelled, reprioritized: who did it, as the kernel
+	// tells: "uid 1000 pid 4711". Empty where it is not known.
+	Operator string `protobuf:"bytes,16,opt,name=operator,proto3" json:"operator,omitempty"`
+	// waiter_cancelled, reprioritized: the place.
+	Ticket int64 `protobuf:"varint,17,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// reprioritized: from now on.
+	Priority      uint32 `protobuf:"varint,18,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +2075,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +2088,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Event) GetId() string {
@@ -1947,6 +2196,27 @@ func (x *Event) GetDeadlock() *Deadlock {
 	return nil
 }
 
+func (x *Event) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *Event) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *Event) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
 // Deadlock is a cycle of owners that wait for each other. It is shown only to
 // those who may inspect all of its locks.
 type Deadlock struct {
@@ -1965,7 +2235,7 @@ type Deadlock struct {
 
 func (x *Deadlock) Reset() {
 	*x = Deadlock{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2247,7 @@ func (x *Deadlock) String() string {
 func (*Deadlock) ProtoMessage() {}
 
 func (x *Deadlock) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2260,7 @@ func (x *Deadlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deadlock.ProtoReflect.Descriptor instead.
 func (*Deadlock) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Deadlock) GetId() string {
@@ -2034,7 +2304,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2316,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2329,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Wait) GetLockId() string {
@@ -2121,7 +2391,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2403,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2416,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetStatusRequest) GetFindDeadlocks() bool {
@@ -2178,7 +2448,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2460,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2473,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Status) GetBuild() *Build {
@@ -2284,7 +2554,7 @@ type DeadlockSearch struct {
 
 func (x *DeadlockSearch) Reset() {
 	*x = DeadlockSearch{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2566,7 @@ func (x *DeadlockSearch) String() string {
 func (*DeadlockSearch) ProtoMessage() {}
 
 func (x *DeadlockSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2579,7 @@ func (x *DeadlockSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadlockSearch.ProtoReflect.Descriptor instead.
 func (*DeadlockSearch) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeadlockSearch) GetTime() *timestamppb.Timestamp {
@@ -2370,7 +2640,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2652,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2665,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Configuration) GetLoadedAt() *timestamppb.Timestamp {
@@ -2437,7 +2707,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2719,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2732,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Build) GetVersion() string {
@@ -2509,7 +2779,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2791,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2804,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Backend) GetName() string {
@@ -2619,7 +2889,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2901,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2914,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Server) GetRole() string {
@@ -2718,14 +2988,16 @@ type Capabilities struct {
 	Retention    *durationpb.Duration   `protobuf:"bytes,11,opt,name=retention,proto3" json:"retention,omitempty"`
 	// An expiry is told as an event although nobody waits for the lock; else it
 	// is told when somebody next asks for it.
-	ExpiryEvents  bool `protobuf:"varint,12,opt,name=expiry_events,json=expiryEvents,proto3" json:"expiry_events,omitempty"`
+	ExpiryEvents bool `protobuf:"varint,12,opt,name=expiry_events,json=expiryEvents,proto3" json:"expiry_events,omitempty"`
+	// CancelWaiter and Reprioritize are supported.
+	EditQueue     bool `protobuf:"varint,13,opt,name=edit_queue,json=editQueue,proto3" json:"edit_queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +3009,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +3022,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Capabilities) GetMinTtl() *durationpb.Duration {
@@ -2833,6 +3105,13 @@ func (x *Capabilities) GetRetention() *durationpb.Duration {
 func (x *Capabilities) GetExpiryEvents() bool {
 	if x != nil {
 		return x.ExpiryEvents
+	}
+	return false
+}
+
+func (x *Capabilities) GetEditQueue() bool {
+	if x != nil {
+		return x.EditQueue
 	}
 	return false
 }
@@ -2984,10 +3263,25 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\x14ForceReleaseResponse\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
 	"\x06holder\x18\x02 \x01(\v2\x16.locksidecar.v1.HolderR\x06holder\x12\x14\n" +
-	"\x05ended\x18\x03 \x01(\bR\x05ended\"<\n" +
+	"\x05ended\x18\x03 \x01(\bR\x05ended\"^\n" +
+	"\x13CancelWaiterRequest\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x16\n" +
+	"\x06ticket\x18\x02 \x01(\x03R\x06ticket\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"_\n" +
+	"\x14CancelWaiterResponse\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
+	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"z\n" +
+	"\x13ReprioritizeRequest\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x16\n" +
+	"\x06ticket\x18\x02 \x01(\x03R\x06ticket\x12\x1a\n" +
+	"\bpriority\x18\x03 \x01(\rR\bpriority\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"_\n" +
+	"\x14ReprioritizeResponse\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
+	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"<\n" +
 	"\fWatchRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\tR\x05after\"\xbe\x03\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"\x8e\x04\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12.\n" +
@@ -3005,7 +3299,10 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"hold_count\x18\f \x01(\rR\tholdCount\x12\x14\n" +
 	"\x05ended\x18\r \x01(\bR\x05ended\x12\x16\n" +
 	"\x06missed\x18\x0e \x01(\x04R\x06missed\x124\n" +
-	"\bdeadlock\x18\x0f \x01(\v2\x18.locksidecar.v1.DeadlockR\bdeadlock\"^\n" +
+	"\bdeadlock\x18\x0f \x01(\v2\x18.locksidecar.v1.DeadlockR\bdeadlock\x12\x1a\n" +
+	"\boperator\x18\x10 \x01(\tR\boperator\x12\x16\n" +
+	"\x06ticket\x18\x11 \x01(\x03R\x06ticket\x12\x1a\n" +
+	"\bpriority\x18\x12 \x01(\rR\bpriority\"^\n" +
 	"\bDeadlock\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x05waits\x18\x02 \x03(\v2\x14.locksidecar.v1.WaitR\x05waits\x12\x16\n" +
@@ -3065,7 +3362,7 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x12\x18\n" +
 	"\arefused\x18\a \x01(\tR\arefused\x129\n" +
 	"\n" +
-	"checked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcheckedAt\"\xe5\x03\n" +
+	"checked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcheckedAt\"\x84\x04\n" +
 	"\fCapabilities\x122\n" +
 	"\amin_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06minTtl\x122\n" +
 	"\amax_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxTtl\x125\n" +
@@ -3082,16 +3379,20 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	" \x01(\tR\n" +
 	"durability\x127\n" +
 	"\tretention\x18\v \x01(\v2\x19.google.protobuf.DurationR\tretention\x12#\n" +
-	"\rexpiry_events\x18\f \x01(\bR\fexpiryEvents2\xd9\x02\n" +
+	"\rexpiry_events\x18\f \x01(\bR\fexpiryEvents\x12\x1d\n" +
+	"\n" +
+	"edit_queue\x18\r \x01(\bR\teditQueue2\xd9\x02\n" +
 	"\vLockService\x12@\n" +
 	"\aAcquire\x12\x1e.locksidecar.v1.AcquireRequest\x1a\x15.locksidecar.v1.Lease\x12<\n" +
 	"\x05Renew\x12\x1c.locksidecar.v1.RenewRequest\x1a\x15.locksidecar.v1.Lease\x12J\n" +
 	"\aRelease\x12\x1e.locksidecar.v1.ReleaseRequest\x1a\x1f.locksidecar.v1.ReleaseResponse\x127\n" +
 	"\x03Get\x12\x1a.locksidecar.v1.GetRequest\x1a\x14.locksidecar.v1.Lock\x12E\n" +
-	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xb3\x02\n" +
+	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xe9\x03\n" +
 	"\fAdminService\x12A\n" +
 	"\x04List\x12\x1b.locksidecar.v1.ListRequest\x1a\x1c.locksidecar.v1.ListResponse\x12Y\n" +
-	"\fForceRelease\x12#.locksidecar.v1.ForceReleaseRequest\x1a$.locksidecar.v1.ForceReleaseResponse\x12>\n" +
+	"\fForceRelease\x12#.locksidecar.v1.ForceReleaseRequest\x1a$.locksidecar.v1.ForceReleaseResponse\x12Y\n" +
+	"\fCancelWaiter\x12#.locksidecar.v1.CancelWaiterRequest\x1a$.locksidecar.v1.CancelWaiterResponse\x12Y\n" +
+	"\fReprioritize\x12#.locksidecar.v1.ReprioritizeRequest\x1a$.locksidecar.v1.ReprioritizeResponse\x12>\n" +
 	"\x05Watch\x12\x1c.locksidecar.v1.WatchRequest\x1a\x15.locksidecar.v1.Event0\x01\x12E\n" +
 	"\tGetStatus\x12 .locksidecar.v1.GetStatusRequest\x1a\x16.locksidecar.v1.StatusBHZFgithub.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1;lockpbb\x06proto3"
 
@@ -3107,7 +3408,7 @@ func file_locksidecar_v1_lock_proto_rawDescGZIP() []byte {
 	return file_locksidecar_v1_lock_proto_rawDescData
 }
 
-var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*AcquireRequest)(nil),        // 0: locksidecar.v1.AcquireRequest
 	(*Lease)(nil),                 // 1: locksidecar.v1.Lease
@@ -3129,46 +3430,50 @@ var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*ListResponse)(nil),          // 17: locksidecar.v1.ListResponse
 	(*ForceReleaseRequest)(nil),   // 18: locksidecar.v1.ForceReleaseRequest
 	(*ForceReleaseResponse)(nil),  // 19: locksidecar.v1.ForceReleaseResponse
-	(*WatchRequest)(nil),          // 20: locksidecar.v1.WatchRequest
-	(*Event)(nil),                 // 21: locksidecar.v1.Event
-	(*Deadlock)(nil),              // 22: locksidecar.v1.Deadlock
-	(*Wait)(nil),                  // 23: locksidecar.v1.Wait
-	(*GetStatusRequest)(nil),      // 24: locksidecar.v1.GetStatusRequest
-	(*Status)(nil),                // 25: locksidecar.v1.Status
-	(*DeadlockSearch)(nil),        // 26: locksidecar.v1.DeadlockSearch
-	(*Configuration)(nil),         // 27: locksidecar.v1.Configuration
-	(*Build)(nil),                 // 28: locksidecar.v1.Build
-	(*Backend)(nil),               // 29: locksidecar.v1.Backend
-	(*Server)(nil),                // 30: locksidecar.v1.Server
-	(*Capabilities)(nil),          // 31: locksidecar.v1.Capabilities
-	nil,                           // 32: locksidecar.v1.AcquireRequest.MetadataEntry
-	nil,                           // 33: locksidecar.v1.Lease.MetadataEntry
-	nil,                           // 34: locksidecar.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 37: google.protobuf.Any
+	(*CancelWaiterRequest)(nil),   // 20: locksidecar.v1.CancelWaiterRequest
+	(*CancelWaiterResponse)(nil),  // 21: locksidecar.v1.CancelWaiterResponse
+	(*ReprioritizeRequest)(nil),   // 22: locksidecar.v1.ReprioritizeRequest
+	(*ReprioritizeResponse)(nil),  // 23: locksidecar.v1.ReprioritizeResponse
+	(*WatchRequest)(nil),          // 24: locksidecar.v1.WatchRequest
+	(*Event)(nil),                 // 25: locksidecar.v1.Event
+	(*Deadlock)(nil),              // 26: locksidecar.v1.Deadlock
+	(*Wait)(nil),                  // 27: locksidecar.v1.Wait
+	(*GetStatusRequest)(nil),      // 28: locksidecar.v1.GetStatusRequest
+	(*Status)(nil),                // 29: locksidecar.v1.Status
+	(*DeadlockSearch)(nil),        // 30: locksidecar.v1.DeadlockSearch
+	(*Configuration)(nil),         // 31: locksidecar.v1.Configuration
+	(*Build)(nil),                 // 32: locksidecar.v1.Build
+	(*Backend)(nil),               // 33: locksidecar.v1.Backend
+	(*Server)(nil),                // 34: locksidecar.v1.Server
+	(*Capabilities)(nil),          // 35: locksidecar.v1.Capabilities
+	nil,                           // 36: locksidecar.v1.AcquireRequest.MetadataEntry
+	nil,                           // 37: locksidecar.v1.Lease.MetadataEntry
+	nil,                           // 38: locksidecar.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 41: google.protobuf.Any
 }
 var file_locksidecar_v1_lock_proto_depIdxs = []int32{
-	35, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	35, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	32, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
-	35, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	35, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	35, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
-	36, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
-	33, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
-	35, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	36, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
+	39, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	39, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	39, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
+	40, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	37, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
+	39, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 9: locksidecar.v1.Lock.holders:type_name -> locksidecar.v1.Holder
 	8,  // 10: locksidecar.v1.Lock.waiters:type_name -> locksidecar.v1.Waiter
-	35, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
-	35, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	36, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
-	34, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
+	39, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
+	39, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	40, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
+	38, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
 	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
 	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
 	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	35, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	35, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	39, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
 	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
 	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
 	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
@@ -3176,51 +3481,57 @@ var file_locksidecar_v1_lock_proto_depIdxs = []int32{
 	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
 	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
 	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	37, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	35, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	41, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	39, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
 	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
 	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	36, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	22, // 32: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
-	23, // 33: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
-	28, // 34: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
-	29, // 35: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	27, // 36: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
-	22, // 37: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
-	26, // 38: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
-	36, // 39: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
-	36, // 40: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
-	31, // 41: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	30, // 42: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
-	36, // 43: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
-	35, // 44: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	35, // 45: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	35, // 46: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	35, // 47: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	35, // 48: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 49: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 50: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 51: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 52: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 53: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 54: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 55: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 56: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
-	24, // 57: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 58: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 59: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 60: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 61: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 62: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 63: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 64: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 65: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
-	25, // 66: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	58, // [58:67] is the sub-list for method output_type
-	49, // [49:58] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	8,  // 31: locksidecar.v1.CancelWaiterResponse.waiter:type_name -> locksidecar.v1.Waiter
+	8,  // 32: locksidecar.v1.ReprioritizeResponse.waiter:type_name -> locksidecar.v1.Waiter
+	40, // 33: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	26, // 34: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
+	27, // 35: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
+	32, // 36: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
+	33, // 37: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
+	31, // 38: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
+	26, // 39: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
+	30, // 40: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
+	40, // 41: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
+	40, // 42: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
+	35, // 43: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	34, // 44: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
+	40, // 45: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
+	39, // 46: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	39, // 47: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	39, // 48: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	39, // 49: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	39, // 50: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 51: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 52: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 53: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 54: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 55: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 56: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 57: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 58: locksidecar.v1.AdminService.CancelWaiter:input_type -> locksidecar.v1.CancelWaiterRequest
+	22, // 59: locksidecar.v1.AdminService.Reprioritize:input_type -> locksidecar.v1.ReprioritizeRequest
+	24, // 60: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	28, // 61: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 62: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 63: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 64: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 65: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 66: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 67: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 68: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 69: locksidecar.v1.AdminService.CancelWaiter:output_type -> locksidecar.v1.CancelWaiterResponse
+	23, // 70: locksidecar.v1.AdminService.Reprioritize:output_type -> locksidecar.v1.ReprioritizeResponse
+	25, // 71: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	29, // 72: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	62, // [62:73] is the sub-list for method output_type
+	51, // [51:62] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }
@@ -3248,7 +3559,7 @@ func file_locksidecar_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_locksidecar_v1_lock_proto_rawDesc), len(file_locksidecar_v1_lock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

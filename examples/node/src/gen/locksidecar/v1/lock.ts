@@ -343,6 +343,36 @@ export interface ForceReleaseResponse {
   ended: boolean;
 }
 
+export interface CancelWaiterRequest {
+  lock_id: string;
+  /** Of the place, as Get shows it: a place that was taken since is not touched. */
+  ticket: bigint;
+  /** Why, at most 512 bytes; required. */
+  reason: string;
+}
+
+export interface CancelWaiterResponse {
+  lock_id: string;
+  /** The place as it was. */
+  waiter: Waiter | undefined;
+}
+
+export interface ReprioritizeRequest {
+  lock_id: string;
+  /** Of the place, as Get shows it. */
+  ticket: bigint;
+  /** 0 to 9, as in AcquireRequest. */
+  priority: number;
+  /** Why, at most 512 bytes; required. */
+  reason: string;
+}
+
+export interface ReprioritizeResponse {
+  lock_id: string;
+  /** The place as it is now. */
+  waiter: Waiter | undefined;
+}
+
 export interface WatchRequest {
   /** Only events of locks whose ids start with this. */
   prefix: string;
@@ -374,6 +404,8 @@ export interface Event {
    * expired: a lease ended because nobody renewed it.
    * lost: an application was told that the lease held for it is lost.
    * force_released: an operator revoked a lease, or ended it (ended).
+   * waiter_cancelled: an operator ended a wait, with the place ticket.
+   * reprioritized: an operator gave the place ticket another priority.
    * missed: events before this one are not kept any more, or are of an earlier
    * life of the sidecar. Read the state by List.
    * Others may be added: ignore what you do not know.
@@ -387,8 +419,9 @@ export interface Event {
   shared: boolean;
   /**
    * lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
-   * wait ran out), failed, undone (by a release that named only the request) or
-   * deadlock (refused to break one). force_released: what the operator gave, if
+   * wait ran out), failed, undone (by a release that named only the request),
+   * deadlock (refused to break one) or forced (an operator ended it).
+   * force_released, waiter_cancelled, reprioritized: what the operator gave, if
    * it is known.
    */
   reason: string;
@@ -403,7 +436,18 @@ export interface Event {
   /** missed: how many events are missing, of any lock; 0 if that is unknown. */
   missed: bigint;
   /** deadlock: what was found. */
-  deadlock: Deadlock | undefined;
+  deadlock:
+    | Deadlock
+    | undefined;
+  /**
+   * force_released, waiter_cancelled, reprioritized: who did it, as the kernel
+   * tells: "uid 1000 pid 4711". Empty where it is not known.
+   */
+  operator: string;
+  /** waiter_cancelled, reprioritized: the place. */
+  ticket: bigint;
+  /** reprioritized: from now on. */
+  priority: number;
 }
 
 /**
@@ -576,6 +620,8 @@ export interface Capabilities {
    * is told when somebody next asks for it.
    */
   expiry_events: boolean;
+  /** CancelWaiter and Reprioritize are supported. */
+  edit_queue: boolean;
 }
 
 function createBaseAcquireRequest(): AcquireRequest {
@@ -2778,6 +2824,284 @@ export const ForceReleaseResponse: MessageFns<ForceReleaseResponse> = {
   },
 };
 
+function createBaseCancelWaiterRequest(): CancelWaiterRequest {
+  return { lock_id: "", ticket: 0n, reason: "" };
+}
+
+export const CancelWaiterRequest: MessageFns<CancelWaiterRequest> = {
+  encode(message: CancelWaiterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(16).int64(message.ticket);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelWaiterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseCancelWaiterRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.reason = reader.string();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<CancelWaiterRequest>, I>>(base?: I): CancelWaiterRequest {
+    return CancelWaiterRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelWaiterRequest>, I>>(object: I): CancelWaiterRequest {
+    const message = createBaseCancelWaiterRequest();
+    message.lock_id = object.lock_id ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelWaiterResponse(): CancelWaiterResponse {
+  return { lock_id: "", waiter: undefined };
+}
+
+export const CancelWaiterResponse: MessageFns<CancelWaiterResponse> = {
+  encode(message: CancelWaiterResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.waiter !== undefined) {
+      Waiter.encode(message.waiter, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelWaiterResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseCancelWaiterResponse();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.waiter = Waiter.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<CancelWaiterResponse>, I>>(base?: I): CancelWaiterResponse {
+    return CancelWaiterResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelWaiterResponse>, I>>(object: I): CancelWaiterResponse {
+    const message = createBaseCancelWaiterResponse();
+    message.lock_id = object.lock_id ?? "";
+    message.waiter = (object.waiter !== undefined && object.waiter !== null)
+      ? Waiter.fromPartial(object.waiter)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseReprioritizeRequest(): ReprioritizeRequest {
+  return { lock_id: "", ticket: 0n, priority: 0, reason: "" };
+}
+
+export const ReprioritizeRequest: MessageFns<ReprioritizeRequest> = {
+  encode(message: ReprioritizeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(16).int64(message.ticket);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(24).uint32(message.priority);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReprioritizeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseReprioritizeRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.priority = reader.uint32();
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.reason = reader.string();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<ReprioritizeRequest>, I>>(base?: I): ReprioritizeRequest {
+    return ReprioritizeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReprioritizeRequest>, I>>(object: I): ReprioritizeRequest {
+    const message = createBaseReprioritizeRequest();
+    message.lock_id = object.lock_id ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.priority = object.priority ?? 0;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseReprioritizeResponse(): ReprioritizeResponse {
+  return { lock_id: "", waiter: undefined };
+}
+
+export const ReprioritizeResponse: MessageFns<ReprioritizeResponse> = {
+  encode(message: ReprioritizeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.waiter !== undefined) {
+      Waiter.encode(message.waiter, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReprioritizeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseReprioritizeResponse();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.waiter = Waiter.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<ReprioritizeResponse>, I>>(base?: I): ReprioritizeResponse {
+    return ReprioritizeResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReprioritizeResponse>, I>>(object: I): ReprioritizeResponse {
+    const message = createBaseReprioritizeResponse();
+    message.lock_id = object.lock_id ?? "";
+    message.waiter = (object.waiter !== undefined && object.waiter !== null)
+      ? Waiter.fromPartial(object.waiter)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseWatchRequest(): WatchRequest {
   return { prefix: "", after: "" };
 }
@@ -2853,6 +3177,9 @@ function createBaseEvent(): Event {
     ended: false,
     missed: 0n,
     deadlock: undefined,
+    operator: "",
+    ticket: 0n,
+    priority: 0,
   };
 }
 
@@ -2908,6 +3235,18 @@ export const Event: MessageFns<Event> = {
     }
     if (message.deadlock !== undefined) {
       Deadlock.encode(message.deadlock, writer.uint32(122).fork()).join();
+    }
+    if (message.operator !== "") {
+      writer.uint32(130).string(message.operator);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(136).int64(message.ticket);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(144).uint32(message.priority);
     }
     return writer;
   },
@@ -3039,6 +3378,30 @@ export const Event: MessageFns<Event> = {
           message.deadlock = Deadlock.decode(reader, reader.uint32());
           continue;
         }
+        case 16: {
+          if (tag !== 130) {
+            break;
+          }
+
+          message.operator = reader.string();
+          continue;
+        }
+        case 17: {
+          if (tag !== 136) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 18: {
+          if (tag !== 144) {
+            break;
+          }
+
+          message.priority = reader.uint32();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3070,6 +3433,9 @@ export const Event: MessageFns<Event> = {
     message.deadlock = (object.deadlock !== undefined && object.deadlock !== null)
       ? Deadlock.fromPartial(object.deadlock)
       : undefined;
+    message.operator = object.operator ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.priority = object.priority ?? 0;
     return message;
   },
 };
@@ -4019,6 +4385,7 @@ function createBaseCapabilities(): Capabilities {
     durability: "",
     retention: undefined,
     expiry_events: false,
+    edit_queue: false,
   };
 }
 
@@ -4059,6 +4426,9 @@ export const Capabilities: MessageFns<Capabilities> = {
     }
     if (message.expiry_events !== false) {
       writer.uint32(96).bool(message.expiry_events);
+    }
+    if (message.edit_queue !== false) {
+      writer.uint32(104).bool(message.edit_queue);
     }
     return writer;
   },
@@ -4166,6 +4536,14 @@ export const Capabilities: MessageFns<Capabilities> = {
           message.expiry_events = reader.bool();
           continue;
         }
+        case 13: {
+          if (tag !== 104) {
+            break;
+          }
+
+          message.edit_queue = reader.bool();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -4200,6 +4578,7 @@ export const Capabilities: MessageFns<Capabilities> = {
       ? Duration.fromPartial(object.retention)
       : undefined;
     message.expiry_events = object.expiry_events ?? false;
+    message.edit_queue = object.edit_queue ?? false;
     return message;
   },
 };
@@ -4440,6 +4819,36 @@ export const AdminServiceService = {
     responseDeserialize: (value: Buffer): ForceReleaseResponse => ForceReleaseResponse.decode(value),
   },
   /**
+   * CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+   * fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+   * makes soon. What holds the lock is not touched.
+   * POST /locks/{id}:cancel-waiter
+   */
+  cancelWaiter: {
+    path: "/locksidecar.v1.AdminService/CancelWaiter",
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: (value: CancelWaiterRequest): Buffer => Buffer.from(CancelWaiterRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelWaiterRequest => CancelWaiterRequest.decode(value),
+    responseSerialize: (value: CancelWaiterResponse): Buffer =>
+      Buffer.from(CancelWaiterResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelWaiterResponse => CancelWaiterResponse.decode(value),
+  },
+  /**
+   * Reprioritize gives another's place another priority, and so another position.
+   * POST /locks/{id}:reprioritize
+   */
+  reprioritize: {
+    path: "/locksidecar.v1.AdminService/Reprioritize",
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: (value: ReprioritizeRequest): Buffer => Buffer.from(ReprioritizeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReprioritizeRequest => ReprioritizeRequest.decode(value),
+    responseSerialize: (value: ReprioritizeResponse): Buffer =>
+      Buffer.from(ReprioritizeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReprioritizeResponse => ReprioritizeResponse.decode(value),
+  },
+  /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
    * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
@@ -4484,6 +4893,18 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    * POST /locks/{id}:force-release
    */
   forceRelease: handleUnaryCall<ForceReleaseRequest, ForceReleaseResponse>;
+  /**
+   * CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+   * fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+   * makes soon. What holds the lock is not touched.
+   * POST /locks/{id}:cancel-waiter
+   */
+  cancelWaiter: handleUnaryCall<CancelWaiterRequest, CancelWaiterResponse>;
+  /**
+   * Reprioritize gives another's place another priority, and so another position.
+   * POST /locks/{id}:reprioritize
+   */
+  reprioritize: handleUnaryCall<ReprioritizeRequest, ReprioritizeResponse>;
   /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
@@ -4537,6 +4958,46 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ForceReleaseResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+   * fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+   * makes soon. What holds the lock is not touched.
+   * POST /locks/{id}:cancel-waiter
+   */
+  cancelWaiter(
+    request: CancelWaiterRequest,
+    callback: (error: ServiceError | null, response: CancelWaiterResponse) => void,
+  ): ClientUnaryCall;
+  cancelWaiter(
+    request: CancelWaiterRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelWaiterResponse) => void,
+  ): ClientUnaryCall;
+  cancelWaiter(
+    request: CancelWaiterRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelWaiterResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Reprioritize gives another's place another priority, and so another position.
+   * POST /locks/{id}:reprioritize
+   */
+  reprioritize(
+    request: ReprioritizeRequest,
+    callback: (error: ServiceError | null, response: ReprioritizeResponse) => void,
+  ): ClientUnaryCall;
+  reprioritize(
+    request: ReprioritizeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReprioritizeResponse) => void,
+  ): ClientUnaryCall;
+  reprioritize(
+    request: ReprioritizeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReprioritizeResponse) => void,
   ): ClientUnaryCall;
   /**
    * Watch tells what this sidecar did for its applications and what it found
