@@ -41,7 +41,11 @@ func connOf(ctx context.Context) *conn {
 }
 
 // operator is the peer as the event of what it did as an operator names it.
-func (p *Peer) operator() string {
+func (c *conn) operator() string {
+	if c.admin != "" {
+		return c.admin
+	}
+	p := &c.peer
 	who := fmt.Sprintf("uid %d", p.UID)
 	if p.UID == overflowID {
 		who = "uid unknown"

@@ -164,13 +164,13 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 		return nil, err
 	}
 	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{
-		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(), By: c.peer.operator(),
+		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(), By: c.operator(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.o.Logger.Info("force-release", driver.LogLock, in.GetLockId(), driver.LogToken, in.GetFencingToken(), driver.LogNow, in.GetImmediate(),
-		driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID, driver.LogReason, in.GetReason())
+		driver.LogOperator, c.operator(), driver.LogReason, in.GetReason())
 	return &lockpb.ForceReleaseResponse{LockId: in.GetLockId(), Holder: holderMessage(&res.Holder), Ended: res.Ended}, nil
 }
 
@@ -197,13 +197,13 @@ func (s *Server) edit(ctx context.Context, c *conn, what string, call func(conte
 	if err := checkReason(req.Reason, s.quotas.limits.Reason); err != nil {
 		return nil, err
 	}
-	req.By = c.peer.operator()
+	req.By = c.operator()
 	w, err := call(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	s.o.Logger.Info(what, driver.LogLock, req.LockID, driver.LogTicket, req.Ticket,
-		driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID, driver.LogReason, req.Reason)
+		driver.LogOperator, c.operator(), driver.LogReason, req.Reason)
 	return w, nil
 }
 

@@ -55,6 +55,9 @@ type Options struct {
 	Notifier *sdnotify.Notifier
 	// Listening is called once the socket answers; nil is allowed.
 	Listening func()
+	// Operators is called with the URL at which operators are served, if they are;
+	// nil is allowed.
+	Operators func(url string)
 	// Logger takes lines for the operator; nil discards them.
 	Logger *slog.Logger
 }
@@ -135,6 +138,13 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 		d.o.Logger.Info("metrics are served", driver.LogAddress, "http://"+l.Addr().String()+"/metrics")
 		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
+	}
+	operators, err := d.listenAdmin(ctx)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if operators != nil {
+		parts = append(parts, func(ctx context.Context) error { return d.serveAdmin(ctx, operators) })
 	}
 	if d.o.Notifier != nil {
 		parts = append(parts, d.notify)

@@ -104,7 +104,7 @@ func (d *daemon) unchangeable(c *config.Config) error {
 		name string
 		same bool
 	}{
-		{"socket.path", c.Socket == was.Socket}, {"socket.mode", c.Mode == was.Mode}, {"metrics", c.Metrics == was.Metrics},
+		{"socket.path", c.Socket == was.Socket}, {"socket.mode", c.Mode == was.Mode}, {"metrics", c.Metrics == was.Metrics}, {"admin", c.Admin.Equal(&was.Admin)},
 		{"limits", c.Limits == was.Limits}, {"events", c.Events == was.Events},
 	} {
 		if !key.same {

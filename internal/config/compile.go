@@ -33,6 +33,8 @@ type Overrides struct {
 	Socket, Metrics string
 	// PolicyFile names a file of its own, instead of the section policy.
 	PolicyFile string
+	// Admin and AdminToken replace admin.listen and admin.token_file.
+	Admin, AdminToken string
 	// Limits replace those that are not 0.
 	Limits Limits
 }
@@ -42,6 +44,7 @@ type Config struct {
 	Socket  string
 	Mode    fs.FileMode
 	Metrics string
+	Admin   Admin
 	// Backends are those to which a route leads, by name in order. The one that
 	// has no name is called after its driver.
 	Backends []Backend
@@ -113,8 +116,8 @@ func (f *File) Compile(path string, o Overrides) (*Config, error) {
 }
 
 func (f *File) compile(c *Config, o Overrides) error {
-	if f.Admin != "" {
-		return errors.New("admin: this version has no admin listener; leave the key out")
+	if err := f.Admin.compile(&c.Admin, o); err != nil {
+		return err
 	}
 	c.Socket = first(o.Socket, f.Socket.Path, DefaultSocket)
 	c.Metrics = first(o.Metrics, f.Metrics)

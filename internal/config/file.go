@@ -9,7 +9,7 @@ import (
 // holds without it.
 type File struct {
 	Socket   SocketSection             `yaml:"socket" doc:"The Unix socket on which applications are served."`
-	Admin    string                    `yaml:"admin" doc:"Address of the admin listener. This version has none: it must be left out, or empty."`
+	Admin    AdminSection              `yaml:"admin" doc:"The listener for operators: a page and the API's reading calls, over TCP. Without listen there is none."`
 	Metrics  string                    `yaml:"metrics" doc:"Address of /metrics, /healthz and /readyz, such as :9718. Without it there is no such listener."`
 	Backends map[string]BackendSection `yaml:"backends" doc:"The stores, by the names that routes, status, health and metrics have for them: lower-case letters, digits, - and _."`
 	Routes   []RouteSection            `yaml:"routes" doc:"Which backend has which locks: the first route that matches wins. Without routes there is one backend, and it has all."`
@@ -26,6 +26,17 @@ type File struct {
 type SocketSection struct {
 	Path string `yaml:"path" doc:"Its path." default:"/run/locksidecar/api.sock"`
 	Mode Mode   `yaml:"mode" doc:"Its mode, in octal and in quotes. In a pod the shared directory is the boundary: \"0666\" there." default:"0660"`
+}
+
+// AdminSection is about the listener for operators.
+type AdminSection struct {
+	Listen    string   `yaml:"listen" doc:"Its address, such as 127.0.0.1:9717. On another address than one of the loopback it needs tls_cert and tls_key."`
+	TokenFile string   `yaml:"token_file" doc:"A file with the bearer token, 16 characters or more, which is read for each request. It needs this or client_ca."`
+	TLSCert   string   `yaml:"tls_cert" doc:"The listener's certificate, as a PEM file."`
+	TLSKey    string   `yaml:"tls_key" doc:"The key of tls_cert."`
+	ClientCA  string   `yaml:"client_ca" doc:"The authorities, as a PEM file, whose certificates let an operator in."`
+	Hosts     []string `yaml:"hosts" doc:"Further names, without a port, under which operators reach the listener: a request that names another one is refused."`
+	Write     Switch   `yaml:"write" doc:"Whether an operator may force-release, cancel-waiter and reprioritize there." default:"false"`
 }
 
 // BackendSection is one store.

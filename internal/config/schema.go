@@ -75,8 +75,6 @@ func schemaOf(t reflect.Type) schema {
 	}
 	s := schema{"type": "object", "additionalProperties": false, "properties": properties}
 	switch t {
-	case reflect.TypeFor[File]():
-		properties["admin"].(schema)["maxLength"] = 0
 	case reflect.TypeFor[BackendSection]():
 		s["oneOf"] = []schema{{"required": []string{"url"}}, {"required": []string{"url_file"}}}
 	case reflect.TypeFor[RouteSection]():

@@ -194,7 +194,7 @@ func (d *Detector) gap(w backend.Waits, took time.Duration, waiters int) time.Du
 	fleet := max(waiters, w.Queue, w.Named)
 	gap := min(time.Duration(float64(whole)*float64(fleet)/float64(w.Named)), longestGap)
 	if took == 0 { // the first look: those who began to wait together do not look together
-		return time.Duration(rand.Int64N(int64(gap) + 1)) //nolint:gosec // not a secret
+		return time.Duration(rand.Int64N(int64(gap) + 1))
 	}
-	return gap/2 + time.Duration(rand.Int64N(int64(gap)/2+1)) //nolint:gosec // not a secret
+	return gap/2 + time.Duration(rand.Int64N(int64(gap)/2+1))
 }
