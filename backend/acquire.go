@@ -227,11 +227,12 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		}
 		select {
 		case <-q.place.wake:
+			if refusal := q.place.refusal.Load(); refusal != nil {
+				q.undo(ReasonDeadlock)
+				return nil, refusal
+			}
 		case <-q.place.superseded:
 			return nil, errSuperseded
-		case refusal := <-q.place.refused:
-			q.undo(ReasonDeadlock)
-			return nil, refusal
 		case <-retry.C:
 		case <-bound:
 			return q.lastTry()

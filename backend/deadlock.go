@@ -83,9 +83,9 @@ func (s *Store) Waits(least time.Duration) (w Waits) {
 // the error; its place is given up. It says whether there was such an acquire.
 func (s *Store) Refuse(lockID, requestID string, err *DeadlockError) bool {
 	p := s.waiters.find(lockID, requestID)
-	if p == nil || p.length.Load() == 0 || !p.giveUp.CompareAndSwap(false, true) {
+	if p == nil || p.length.Load() == 0 || !p.refusal.CompareAndSwap(nil, err) {
 		return false
 	}
-	p.refused <- err // it has room for this one
+	p.hint()
 	return true
 }

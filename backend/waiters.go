@@ -32,10 +32,8 @@ type place struct {
 	// superseded is closed when a newer attempt at the request has come, left
 	// when this one has ended.
 	superseded, left chan struct{}
-	// refused gets why the acquire is to wait no longer, once: giveUp says that it
-	// has it.
-	refused chan error
-	giveUp  atomic.Bool
+	// refusal is why the acquire is to wait no longer; a hint tells that it is there.
+	refusal atomic.Pointer[DeadlockError]
 	// since is when the acquire began, named that it names its owner. length is
 	// that of the queue when the place was last seen in it; 0: it was not yet.
 	since  time.Time
@@ -62,7 +60,7 @@ func shardOf(requestID string) uint64 { return maphash.String(waiterSeed, reques
 // request, if there is one.
 func (w *waiters) enter(lockID, requestID string, named bool) (p, older *place) {
 	p = &place{
-		wake: make(chan struct{}, 1), superseded: make(chan struct{}), left: make(chan struct{}), refused: make(chan error, 1),
+		wake: make(chan struct{}, 1), superseded: make(chan struct{}), left: make(chan struct{}),
 		since: time.Now(), named: named,
 	}
 	s, name := &w.shards[shardOf(requestID)], placeName{lockID, requestID}

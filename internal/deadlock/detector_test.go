@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,13 @@ type sidecar struct {
 	mu      sync.Mutex
 	fresh   []Deadlock
 	refused []Deadlock
+}
+
+// told are the deadlocks that it was the first to show, and those that it broke.
+func (s *sidecar) told() (fresh, refused []Deadlock) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.fresh), slices.Clone(s.refused)
 }
 
 // fleet are sidecars over the same stores.
@@ -138,7 +146,8 @@ func TestRingsAreBroken(t *testing.T) {
 			}
 			told := map[string]bool{}
 			for _, s := range f {
-				for _, d := range s.fresh {
+				fresh, _ := s.told()
+				for _, d := range fresh {
 					told[d.ID] = true
 				}
 			}
@@ -174,8 +183,8 @@ func TestDeadlockIsShownUntilItEnds(t *testing.T) {
 			if got, _ := s.d.Latest(); len(got.Deadlocks) != 1 || len(got.Deadlocks[0].Waits) != 2 {
 				t.Errorf("shown: %+v", got)
 			}
-			if len(s.fresh) != 1 || len(s.refused) != 0 {
-				t.Errorf("told %d times, refused %d", len(s.fresh), len(s.refused))
+			if fresh, refused := s.told(); len(fresh) != 1 || len(refused) != 0 {
+				t.Errorf("told %d times, refused %d", len(fresh), len(refused))
 			}
 		}
 		if third.looks.Load() != 0 {
