@@ -162,7 +162,7 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 // answered notes a lease or a place, which is under this attempt's key now.
 func (q *acquisition) answered(res *driver.AcquireResult) {
 	q.keys = q.keys[len(q.keys)-1:]
-	q.s.tell("", "", res.Evicted...)
+	q.s.tell(Event{}, res.Evicted...)
 }
 
 // sentUnknown keeps nothing of an error but that it was one of a store.

@@ -84,11 +84,10 @@ type Event struct {
 	Token     int64
 	// Cause is set for Ended.
 	Cause driver.Cause
-	// Reason is set for Abandoned, and where an operator gave one.
-	Reason string
-	// By is who did what an operator did, where that is known.
-	By string
-	// Ticket and Priority are set for Cancelled and Reprioritized.
+	// Reason is set for Abandoned, and where an operator gave one; By is who that
+	// was.
+	Reason, By string
+	// Ticket and Priority are those of the place, for Cancelled and Reprioritized.
 	Ticket   int64
 	Priority int
 	// Position and QueueLength are set for Queued, HoldCount for Acquired and

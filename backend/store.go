@@ -321,6 +321,6 @@ func (s *Store) ForceRelease(ctx context.Context, req *ForceReleaseRequest) (*Fo
 	if err != nil {
 		return nil, wrap(err)
 	}
-	s.tell(req.Reason, req.By, *e)
+	s.tell(Event{Reason: req.Reason, By: req.By}, *e)
 	return &ForceReleaseResult{Holder: driver.Holder{OwnerID: e.OwnerID, Token: e.Token, Shared: e.Shared}, Ended: true}, nil
 }

@@ -27,13 +27,12 @@ type ends struct {
 	told []driver.Ended
 }
 
-// tell reports ends to the observer. reason is an operator's.
-func (s *Store) tell(reason, by string, ended ...driver.Ended) {
+// tell reports ends to the observer, with what is known beside them.
+func (s *Store) tell(about Event, ended ...driver.Ended) {
 	for i := range ended {
 		e := &ended[i]
-		s.o.Observer.Happened(Event{
-			Kind: Ended, LockID: e.LockID, OwnerID: e.OwnerID, Token: e.Token, Shared: e.Shared, Cause: e.Cause, Reason: reason, By: by,
-		})
+		about.Kind, about.LockID, about.OwnerID, about.Token, about.Shared, about.Cause = Ended, e.LockID, e.OwnerID, e.Token, e.Shared, e.Cause
+		s.o.Observer.Happened(about)
 	}
 	if !s.ends.kept || len(ended) == 0 {
 		return
@@ -61,7 +60,7 @@ func (s *Store) sweep(w driver.Sweeper) {
 		}
 		ctx, cancel := context.WithTimeout(s.stopped, sweepTimeout)
 		found, err := w.Sweep(ctx)
-		s.tell("", "", found...)
+		s.tell(Event{}, found...)
 		if told := s.acknowledge(ctx, w); err == nil {
 			err = told
 		}

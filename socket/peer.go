@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"google.golang.org/grpc/peer"
 )
@@ -19,6 +20,15 @@ type Peer struct {
 	Groups []uint32
 	// Socket is the path of the socket on which it connected.
 	Socket string
+}
+
+// String names the peer as far as the kernel vouches for it.
+func (p Peer) String() string {
+	uid := "unknown"
+	if p.UID != overflowID {
+		uid = strconv.FormatUint(uint64(p.UID), 10)
+	}
+	return fmt.Sprintf("uid=%s gid=%d pid=%d", uid, p.GID, p.PID)
 }
 
 // overflowID is the kernel's "nobody": an id that cannot be expressed here.
@@ -40,18 +50,10 @@ func connOf(ctx context.Context) *conn {
 	return nil
 }
 
-// operator is the peer as the event of what it did as an operator names it.
+// operator names who acts as an operator, for events and the log.
 func (c *conn) operator() string {
 	if c.admin != "" {
 		return c.admin
 	}
-	p := &c.peer
-	who := fmt.Sprintf("uid %d", p.UID)
-	if p.UID == overflowID {
-		who = "uid unknown"
-	}
-	if p.PID != 0 {
-		who += fmt.Sprintf(" pid %d", p.PID)
-	}
-	return who
+	return c.peer.String()
 }

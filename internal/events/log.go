@@ -37,10 +37,10 @@ type entry struct {
 	kind                             string
 	lockID, ownerID                  string
 	requestID                        string // secret
-	reason, operator                 string
+	reason, by                       string
 	token, attach, ticket            int64
+	priority                         uint8
 	position, queueLength, holdCount int32
-	priority                         int32
 	shared, ended                    bool
 	deadlock                         *lockpb.Deadlock
 }
@@ -95,7 +95,7 @@ func (l *Log) oldest() uint64 { return l.next - uint64(len(l.ring)) }
 func (l *Log) Happened(b backend.Event) {
 	e := entry{
 		lockID: b.LockID, ownerID: b.OwnerID, requestID: b.RequestID, token: b.Token, shared: b.Shared, reason: b.Reason,
-		operator: b.By, ticket: b.Ticket, priority: count(b.Priority),
+		by: b.By, ticket: b.Ticket, priority: uint8(b.Priority), //nolint:gosec // at most driver.MaxPriority
 		position: count(b.Position), queueLength: count(b.QueueLength), holdCount: count(b.HoldCount),
 	}
 	switch b.Kind {

@@ -25,7 +25,7 @@ func (e *entry) id() string {
 	case e.kind == TypeLost && e.requestID == "":
 		detail = "." + strconv.FormatInt(e.attach, 10)
 	case e.kind == TypeReprioritized: // a place may get one priority after another
-		detail = "." + hashed(e.lockID, e.requestID) + "." + strconv.FormatInt(int64(e.priority), 10) + "." + strconv.FormatInt(e.at, 36)
+		detail = "." + hashed(e.lockID, e.requestID) + "." + strconv.Itoa(int(e.priority)) + "." + strconv.FormatInt(e.at, 36)
 	case e.requestID != "":
 		detail = "." + hashed(e.lockID, e.requestID)
 	}
@@ -43,7 +43,7 @@ func (e *entry) message(cursor string) *lockpb.Event {
 	return &lockpb.Event{
 		Id: e.id(), Cursor: cursor, Time: timestamppb.New(time.Unix(0, e.at)), Type: e.kind, LockId: e.lockID, OwnerId: e.ownerID,
 		FencingToken: e.token, Shared: e.shared, Reason: e.reason, Position: uint32(e.position), QueueLength: uint32(e.queueLength), //nolint:gosec // not negative
-		Operator: e.operator, Ticket: e.ticket, Priority: uint32(e.priority), //nolint:gosec // not negative
+		Operator: e.by, Ticket: e.ticket, Priority: uint32(e.priority),
 		HoldCount: uint32(e.holdCount), Ended: e.ended, Deadlock: e.deadlock, //nolint:gosec // not negative
 	}
 }

@@ -2051,7 +2051,8 @@ type Event struct {
 	// deadlock: what was found.
 	Deadlock *Deadlock `protobuf:"bytes,15,opt,name=deadlock,proto3" json:"deadlock,omitempty"`
 	// force_released, waiter_cancelled, reprioritized: who did it, as the kernel
-	// tells: "uid 1000 pid 4711". Empty where it is not known.
+	// tells: "uid=1000 gid=1000 pid=4711", or of the admin
+	// listener: the name of a certificate, or "token". Empty where it is not known.
 	Operator string `protobuf:"bytes,16,opt,name=operator,proto3" json:"operator,omitempty"`
 	// waiter_cancelled, reprioritized: the place.
 	Ticket int64 `protobuf:"varint,17,opt,name=ticket,proto3" json:"ticket,omitempty"`

@@ -441,7 +441,8 @@ export interface Event {
     | undefined;
   /**
    * force_released, waiter_cancelled, reprioritized: who did it, as the kernel
-   * tells: "uid 1000 pid 4711". Empty where it is not known.
+   * tells: "uid=1000 gid=1000 pid=4711", or of the admin
+   * listener: the name of a certificate, or "token". Empty where it is not known.
    */
   operator: string;
   /** waiter_cancelled, reprioritized: the place. */
