@@ -85,7 +85,7 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 	q.asked = q.start
 	if a.Enqueue {
 		// Before the first attempt, so that no hint falls between the two.
-		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID)
+		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID, req.OwnerID != "")
 	}
 	return q, nil
 }
@@ -162,7 +162,7 @@ func (q *acquisition) conclude(res *driver.AcquireResult, err error) (*Lease, er
 			err = fmt.Errorf("%w: %w", driver.ErrIndeterminate, err)
 		}
 	case q.queued:
-		q.undo(ReasonFailed)
+		q.undo(reasonFailed(err))
 	}
 	return nil, err
 }
@@ -179,6 +179,15 @@ func sentUnknown(err error) error {
 		return nil
 	}
 	return err
+}
+
+// reasonFailed is why a wait failed that the store ended.
+func reasonFailed(err error) string {
+	var lost *driver.LostError
+	if errors.As(err, &lost) && lost.Cause == driver.CauseForced {
+		return ReasonForced
+	}
+	return ReasonFailed
 }
 
 // certain says whether an error proves that nothing was done. One that joins
@@ -226,6 +235,10 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		}
 		select {
 		case <-q.place.wake:
+			if refusal := q.place.refusal.Load(); refusal != nil {
+				q.undo(ReasonDeadlock)
+				return nil, refusal
+			}
 		case <-q.place.superseded:
 			return nil, errSuperseded
 		case <-retry.C:
@@ -290,6 +303,7 @@ func (q *acquisition) abandoned(reason string) {
 // moved, at most once a second.
 func (q *acquisition) report(res *driver.AcquireResult) {
 	position, length := res.Position, res.QueueLength
+	q.place.length.Store(int32(min(length, 1<<31-1))) //nolint:gosec // not negative
 	if !q.announced || q.ticket != res.Ticket {
 		q.announced, q.ticket = true, res.Ticket
 		q.s.o.Observer.Happened(Event{

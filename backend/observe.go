@@ -53,6 +53,10 @@ const (
 	Revoked
 	// Adopted: a lease that stands was attached anew, under Attach.
 	Adopted
+	// Cancelled: an operator ended the wait with the place Ticket, for Reason.
+	Cancelled
+	// Reprioritized: an operator gave the place Ticket the Priority, for Reason.
+	Reprioritized
 )
 
 // The reasons of an abandoned acquire.
@@ -65,6 +69,10 @@ const (
 	ReasonFailed = "failed"
 	// ReasonUndone: the caller undid it by its request id.
 	ReasonUndone = "undone"
+	// ReasonForced: an operator ended it.
+	ReasonForced = "forced"
+	// ReasonDeadlock: it was refused to break a deadlock.
+	ReasonDeadlock = "deadlock"
 )
 
 // Event is something that happened to a lock. What a kind does not know or

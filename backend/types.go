@@ -97,6 +97,17 @@ type ForceReleaseRequest struct {
 	Reason, By string
 }
 
+// WaiterRequest changes another's place in a queue.
+type WaiterRequest struct {
+	LockID string
+	// Ticket is the place's.
+	Ticket int64
+	// Priority is what Reprioritize gives it.
+	Priority int
+	// Reason is the operator's, and By who that is, for the Observer.
+	Reason, By string
+}
+
 // ForceReleaseResult describes the lease that was revoked or ended.
 type ForceReleaseResult struct {
 	Holder driver.Holder

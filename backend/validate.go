@@ -164,9 +164,10 @@ func (s *Store) attempt(req *AcquireRequest) (*driver.AcquireRequest, string, er
 	if err != nil {
 		return nil, "", err
 	}
+	if err := validPriority(req.Priority); err != nil {
+		return nil, "", err
+	}
 	switch {
-	case req.Priority < 0 || req.Priority > driver.MaxPriority:
-		return nil, "", &InvalidError{"priority", fmt.Sprintf("is %d", req.Priority), fmt.Sprintf("0 to %d", driver.MaxPriority)}
 	case req.TokenFloor < 0 || req.TokenFloor >= driver.MaxClockToken:
 		return nil, "", &InvalidError{"token_floor", fmt.Sprintf("is %d", req.TokenFloor), fmt.Sprintf("0 to %d", driver.MaxClockToken-1)}
 	case req.Shared && !s.caps.Shared:
@@ -203,5 +204,13 @@ func NewSecret() string {
 // because the owner is no secret and the request id is one.
 func anonymous(requestID string) string {
 	sum := sha256.Sum256([]byte("owner of " + requestID))
-	return "anon-" + hex.EncodeToString(sum[:8])
+	return anonymousPrefix + hex.EncodeToString(sum[:8])
+}
+
+const anonymousPrefix = "anon-"
+
+// IsAnonymous says whether an owner id is one that was made for a request which
+// named none. An owner may call itself so too.
+func IsAnonymous(ownerID string) bool {
+	return strings.HasPrefix(ownerID, anonymousPrefix) && len(ownerID) == len(anonymousPrefix)+16
 }

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -31,6 +32,13 @@ type place struct {
 	// superseded is closed when a newer attempt at the request has come, left
 	// when this one has ended.
 	superseded, left chan struct{}
+	// refusal is why the acquire is to wait no longer; a hint tells that it is there.
+	refusal atomic.Pointer[DeadlockError]
+	// since is when the acquire began, named that it names its owner. length is
+	// that of the queue when the place was last seen in it; 0: it was not yet.
+	since  time.Time
+	named  bool
+	length atomic.Int32
 	// keys are those under which a superseded attempt, or one before it, may
 	// have something in the store: what became of it is up to the newer attempt.
 	// They are set before left is closed.
@@ -50,8 +58,11 @@ func shardOf(requestID string) uint64 { return maphash.String(waiterSeed, reques
 
 // enter makes a place, and supersedes the one of an older attempt at the same
 // request, if there is one.
-func (w *waiters) enter(lockID, requestID string) (p, older *place) {
-	p = &place{wake: make(chan struct{}, 1), superseded: make(chan struct{}), left: make(chan struct{})}
+func (w *waiters) enter(lockID, requestID string, named bool) (p, older *place) {
+	p = &place{
+		wake: make(chan struct{}, 1), superseded: make(chan struct{}), left: make(chan struct{}),
+		since: time.Now(), named: named,
+	}
 	s, name := &w.shards[shardOf(requestID)], placeName{lockID, requestID}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,6 +31,8 @@ const (
 	NeedPlaces Need = "places that run out"
 	// NeedKeys: the caller chooses the lease's key.
 	NeedKeys Need = "keys of the caller's"
+	// NeedEdit: the driver declares that operators can change places.
+	NeedEdit Need = "queues that operators change"
 	// NeedWatch: the driver declares hints.
 	NeedWatch Need = "hints"
 	// NeedWipe: the harness can wipe the store.
@@ -115,7 +117,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 			return fmt.Sprintf("needs %s: %s", n, why)
 		}
 		switch {
-		case n == NeedShared && !caps.Shared, n == NeedWatch && !caps.Watch:
+		case n == NeedShared && !caps.Shared, n == NeedWatch && !caps.Watch, n == NeedEdit && !caps.EditQueue:
 			return fmt.Sprintf("needs %s: the driver does not declare it", n)
 		case n == NeedWipe && h.Wipe == nil, n == NeedPause && h.Pause == nil, n == NeedSkew && h.Skew == nil, n == NeedCollect && h.Collect == nil,
 			n == NeedLink && h.Link == nil, n == NeedRestart && h.Restart == nil:
@@ -129,7 +131,7 @@ func (h Harness) lacking(c Case, caps driver.Capabilities) string {
 func Cases() []Case {
 	all := slices.Concat(
 		exclusionCases(), fencingCases(), tokenCases(), expiryCases(), deathCases(), freezeCases(), lossCases(), waitingCases(), placeCases(),
-		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), sweepCases(), revocationCases(), raceCases(), historyCases(),
+		modeCases(), holdCases(), replyCases(), identityCases(), adminCases(), editCases(), sweepCases(), revocationCases(), raceCases(), historyCases(),
 	)
 	slices.SortFunc(all, func(a, b Case) int {
 		switch {

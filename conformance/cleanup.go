@@ -109,7 +109,7 @@ func violations(l *driver.Lock) (found []string) {
 		if w.Position != i+1 {
 			say("the waiter %s is told the position %d, stands at %d", w.OwnerID, w.Position, i+1)
 		}
-		if i == 0 || w.Ticket == 0 { // an endpoint hides the tickets
+		if i == 0 || w.Ticket == 0 { // an endpoint of an older version hides the tickets
 			continue
 		}
 		before := l.Waiters[i-1]

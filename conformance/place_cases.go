@@ -56,6 +56,37 @@ func placeCases() []Case {
 				t.Release(t.D, holder)
 				t.Await(t.D, first)
 			}},
+		{Name: "Waiting/TicketNamesThePlace", Guarantee: "A place is shown under one ticket, by Inspect and by List, for as long as it stands; the place of another request, and a later one of the same owner, has a higher ticket.",
+			Run: func(t *T) {
+				lock := t.Lock("a")
+				t.Must(t.D, t.Request(lock, "holder"))
+				ticket := func(owner string) int64 {
+					page, err := t.D.List(t.ctx, &driver.ListRequest{Prefix: lock, Contended: true, PageSize: 1})
+					if err != nil || len(page.Locks) != 1 {
+						t.Fatalf("list: %+v, %v", page, err)
+					}
+					inspected, listed := ticketOf(t.Inspect(t.D, lock), owner), ticketOf(&page.Locks[0], owner)
+					if inspected != listed {
+						t.Errorf("the place of %s has the ticket %d, and %d in a listing", owner, inspected, listed)
+					}
+					return inspected
+				}
+				first, second := t.Request(lock, "first"), t.Request(lock, "second", priority(9))
+				t.Queue(t.D, first)
+				t.Queue(t.D, second)
+				one, two := ticket("first"), ticket("second")
+				t.Queue(t.D, first)
+				if again := ticket("first"); one <= 0 || two <= one || again != one {
+					t.Errorf("the first place has the ticket %d, after a repeat %d, the second one %d", one, again, two)
+				}
+				if err := t.D.Leave(t.ctx, &driver.LeaveRequest{LockID: lock, RequestID: first.RequestID}); err != nil {
+					t.Fatalf("leave: %v", err)
+				}
+				t.Queue(t.D, t.Request(lock, "first"))
+				if later := ticket("first"); later <= two {
+					t.Errorf("a new place has the ticket %d, not above %d", later, two)
+				}
+			}},
 		{Name: "Waiting/PlaceIsKeptByRepeating", Guarantee: "A waiter that repeats in time keeps its place beyond its first deadline.", Needs: []Need{NeedPlaces},
 			Run: func(t *T) {
 				t.unlessLate(func(d time.Duration) (late bool) {
@@ -199,4 +230,14 @@ func placeCases() []Case {
 				}
 			}},
 	}
+}
+
+// ticketOf is that of the owner's place; 0 if there is none.
+func ticketOf(l *driver.Lock, owner string) int64 {
+	for _, w := range l.Waiters {
+		if w.OwnerID == owner {
+			return w.Ticket
+		}
+	}
+	return 0
 }

@@ -56,7 +56,7 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 	web := httpClient(t, s.path)
 	for _, r := range [][2]string{
 		{"POST", "/locks/a:acquire"}, {"POST", "/locks/a:renew"}, {"POST", "/locks/a:release"}, {"POST", "/locks/a:hold"},
-		{"POST", "/locks/a:force-release"}, {"GET", "/locks/a"}, {"GET", "/locks"}, {"GET", "/status"},
+		{"POST", "/locks/a:force-release"}, {"POST", "/locks/a:cancel-waiter"}, {"POST", "/locks/a:reprioritize"}, {"GET", "/locks/a"}, {"GET", "/locks"}, {"GET", "/status"},
 	} {
 		if code, e, _ := call(t, web, r[0], r[1], ""); code != 403 || reasonIn(t, e) != "PERMISSION_DENIED" {
 			t.Errorf("%s %s: %d %v", r[0], r[1], code, e)
@@ -67,6 +67,7 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 	for method, want := range map[string]int{
 		lockpb.LockService_Hold_FullMethodName: 2, lockpb.LockService_Acquire_FullMethodName: 2, lockpb.AdminService_List_FullMethodName: 2,
 		lockpb.LockService_Renew_FullMethodName: 1, lockpb.LockService_Release_FullMethodName: 1, lockpb.LockService_Get_FullMethodName: 1,
+		lockpb.AdminService_CancelWaiter_FullMethodName: 1, lockpb.AdminService_Reprioritize_FullMethodName: 1,
 		lockpb.AdminService_ForceRelease_FullMethodName: 1, lockpb.AdminService_GetStatus_FullMethodName: 1,
 	} {
 		if asked[method] != want {
@@ -115,6 +116,10 @@ func TestEveryLockIsAuthorized(t *testing.T) {
 		denied("get "+lock, err, !strings.Contains(may, "inspect"))
 		_, err = c.admin.ForceRelease(within(t), &lockpb.ForceReleaseRequest{LockId: lock + "/a", FencingToken: 1, Reason: "test"})
 		denied("force "+lock, err, !strings.Contains(may, "force"))
+		_, err = c.admin.CancelWaiter(within(t), &lockpb.CancelWaiterRequest{LockId: lock + "/a", Ticket: 1, Reason: "test"})
+		denied("cancel "+lock, err, !strings.Contains(may, "force"))
+		_, err = c.admin.Reprioritize(within(t), &lockpb.ReprioritizeRequest{LockId: lock + "/a", Ticket: 1, Reason: "test"})
+		denied("reprioritize "+lock, err, !strings.Contains(may, "force"))
 		h.acquire(&lockpb.AcquireRequest{LockId: lock + "/h", Wait: seconds(0)})
 		r := h.next()
 		denied("hold "+lock, status.FromProto(statusOf(r.GetError())).Err(), !strings.Contains(may, "acquire"))
@@ -122,6 +127,8 @@ func TestEveryLockIsAuthorized(t *testing.T) {
 		deniedHTTP("POST", "/locks/"+lock+"/w:acquire", `{"wait":"0s"}`, !strings.Contains(may, "acquire"))
 		deniedHTTP("GET", "/locks/"+lock+"/w", "", !strings.Contains(may, "inspect"))
 		deniedHTTP("POST", "/locks/"+lock+"/w:force-release", `{"fencing_token":"1","reason":"test"}`, !strings.Contains(may, "force"))
+		deniedHTTP("POST", "/locks/"+lock+"/w:cancel-waiter", `{"ticket":"1","reason":"test"}`, !strings.Contains(may, "force"))
+		deniedHTTP("POST", "/locks/"+lock+"/w:reprioritize", `{"ticket":"1","priority":3,"reason":"test"}`, !strings.Contains(may, "force"))
 		if !strings.Contains(may, "acquire") {
 			deniedHTTP("POST", "/locks/"+lock+"/w:hold", `{"wait":"0s"}`, true)
 		}

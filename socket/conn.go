@@ -17,7 +17,9 @@ var errBroken = errors.New("connection is broken")
 // whose connection is gone: the transport cancels both.
 type conn struct {
 	net.Conn
-	peer  Peer
+	peer Peer
+	// admin names an operator who came by another listener, where there is no peer.
+	admin string
 	quota *quota
 	life  *life
 	// refused: the peer has too many connections. Such a one is closed after a

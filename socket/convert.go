@@ -161,12 +161,13 @@ func lockMessage(l *driver.Lock) *lockpb.Lock {
 		m.Holders = append(m.Holders, holderMessage(&l.Holders[i]))
 	}
 	for i := range l.Waiters {
-		w := &l.Waiters[i]
-		m.Waiters = append(m.Waiters, &lockpb.Waiter{
-			OwnerId: w.OwnerID, Position: count(w.Position), Shared: w.Shared, Priority: count(w.Priority),
-		})
+		m.Waiters = append(m.Waiters, waiterMessage(&l.Waiters[i]))
 	}
 	return m
+}
+
+func waiterMessage(w *driver.Waiter) *lockpb.Waiter {
+	return &lockpb.Waiter{OwnerId: w.OwnerID, Position: count(w.Position), Shared: w.Shared, Priority: count(w.Priority), Ticket: w.Ticket}
 }
 
 func holderMessage(h *driver.Holder) *lockpb.Holder {

@@ -52,6 +52,7 @@ func describe(err error, backendName string) *answer {
 		limit   *limitError
 		invalid *backend.InvalidError
 		request *requestError
+		stuck   *backend.DeadlockError
 	)
 	switch {
 	case errors.As(err, &held):
@@ -63,6 +64,8 @@ func describe(err error, backendName string) *answer {
 		a.text = token.Error()
 		a.set("expected", strconv.FormatInt(token.Expected, 10))
 		a.set("actual", strconv.FormatInt(token.Actual, 10))
+	case errors.As(err, &stuck):
+		a.deadlock(stuck)
 	case errors.As(err, &limit):
 		a.text = limit.Error()
 		a.set("limit", limit.limit)

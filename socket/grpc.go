@@ -177,6 +177,16 @@ func (g adminService) ForceRelease(ctx context.Context, in *lockpb.ForceReleaseR
 	return reply(g.s, out, err)
 }
 
-func (g adminService) GetStatus(ctx context.Context, _ *lockpb.GetStatusRequest) (*lockpb.Status, error) {
-	return g.s.status(ctx), nil
+func (g adminService) CancelWaiter(ctx context.Context, in *lockpb.CancelWaiterRequest) (*lockpb.CancelWaiterResponse, error) {
+	out, err := g.s.cancelWaiter(ctx, connOf(ctx), in)
+	return reply(g.s, out, err)
+}
+
+func (g adminService) Reprioritize(ctx context.Context, in *lockpb.ReprioritizeRequest) (*lockpb.ReprioritizeResponse, error) {
+	out, err := g.s.reprioritize(ctx, connOf(ctx), in)
+	return reply(g.s, out, err)
+}
+
+func (g adminService) GetStatus(ctx context.Context, in *lockpb.GetStatusRequest) (*lockpb.Status, error) {
+	return g.s.status(ctx, connOf(ctx), in), nil
 }

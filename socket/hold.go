@@ -290,7 +290,8 @@ func (h *hold) response(e *renew.Event) *lockpb.HoldResponse {
 	case renew.Released:
 		r.Event = &lockpb.HoldResponse_Released{Released: &lockpb.ReleaseResponse{LockId: e.LockID, HoldCount: count(e.HoldCount)}}
 	case renew.Failed:
-		r.Event = &lockpb.HoldResponse_Error{Error: h.s.explain(&requestError{e.Err, e.RequestID}).event()}
+		err := h.s.forPeer(h.c, lockpb.LockService_Hold_FullMethodName, e.LockID, e.Err)
+		r.Event = &lockpb.HoldResponse_Error{Error: h.s.explain(&requestError{err, e.RequestID}).event()}
 	}
 	return r
 }

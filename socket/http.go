@@ -141,6 +141,18 @@ func (s *Server) call(r *http.Request, c *conn, e endpoint, body []byte) (proto.
 			return nil, err
 		}
 		return message(s.forceRelease(ctx, c, in))
+	case lockpb.AdminService_CancelWaiter_FullMethodName:
+		in := &lockpb.CancelWaiterRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.cancelWaiter(ctx, c, in))
+	case lockpb.AdminService_Reprioritize_FullMethodName:
+		in := &lockpb.ReprioritizeRequest{}
+		if err := decodeFor(e.lockID, body, in, &in.LockId); err != nil {
+			return nil, err
+		}
+		return message(s.reprioritize(ctx, c, in))
 	case lockpb.LockService_Get_FullMethodName:
 		return message(s.get(ctx, &lockpb.GetRequest{LockId: e.lockID}))
 	case lockpb.AdminService_List_FullMethodName:
@@ -150,7 +162,11 @@ func (s *Server) call(r *http.Request, c *conn, e endpoint, body []byte) (proto.
 		}
 		return message(s.list(ctx, c, in))
 	case lockpb.AdminService_GetStatus_FullMethodName:
-		return s.status(ctx), nil
+		in, err := statusRequest(r.URL.RawQuery)
+		if err != nil {
+			return nil, err
+		}
+		return s.status(ctx, c, in), nil
 	}
 	return nil, errNoPath
 }
@@ -185,10 +201,8 @@ func listRequest(query string) (*lockpb.ListRequest, error) {
 		return nil, err
 	}
 	in := &lockpb.ListRequest{Prefix: values.Get("prefix"), PageToken: values.Get("page_token")}
-	if v := values.Get("contended"); v != "" {
-		if in.Contended, err = strconv.ParseBool(v); err != nil {
-			return nil, &backend.InvalidError{Field: "contended", Reason: "is neither true nor false", Limits: "true, false"}
-		}
+	if in.Contended, err = boolean(values, "contended"); err != nil {
+		return nil, err
 	}
 	if v := values.Get("page_size"); v != "" {
 		size, err := strconv.ParseUint(v, 10, 16)
@@ -198,6 +212,31 @@ func listRequest(query string) (*lockpb.ListRequest, error) {
 		in.PageSize = uint32(size)
 	}
 	return in, nil
+}
+
+// statusParameters are the query's.
+var statusParameters = []string{"find_deadlocks"}
+
+func statusRequest(query string) (in *lockpb.GetStatusRequest, err error) {
+	values, err := parameters(query, statusParameters)
+	if err != nil {
+		return nil, err
+	}
+	in = &lockpb.GetStatusRequest{}
+	in.FindDeadlocks, err = boolean(values, "find_deadlocks")
+	return in, err
+}
+
+// boolean is a parameter; unset it is false.
+func boolean(values url.Values, name string) (b bool, err error) {
+	v := values.Get(name)
+	if v == "" {
+		return false, nil
+	}
+	if b, err = strconv.ParseBool(v); err != nil {
+		return false, &backend.InvalidError{Field: name, Reason: "is neither true nor false", Limits: "true, false"}
+	}
+	return b, nil
 }
 
 // parameters reads a query that has the names, each once at most, and no others.

@@ -24,6 +24,8 @@ var verbs = map[string]string{
 	"release":       lockpb.LockService_Release_FullMethodName,
 	"hold":          lockpb.LockService_Hold_FullMethodName,
 	"force-release": lockpb.AdminService_ForceRelease_FullMethodName,
+	"cancel-waiter": lockpb.AdminService_CancelWaiter_FullMethodName,
+	"reprioritize":  lockpb.AdminService_Reprioritize_FullMethodName,
 }
 
 // route finds what a request is for. The escaped path is decoded once and split

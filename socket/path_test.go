@@ -31,6 +31,8 @@ func TestRoute(t *testing.T) {
 		{"GET", "/locks/", "Get", "", nil},
 		{"GET", "/locks", "List", "", nil},
 		{"GET", "/status", "GetStatus", "", nil},
+		{"POST", "/locks/a:b:cancel-waiter", "CancelWaiter", "a:b", nil},
+		{"POST", "/locks/a:reprioritize", "Reprioritize", "a", nil},
 		{"GET", "/events", "Watch", "", nil},
 		{"POST", "/events", "", "", errVerb},
 		{"POST", "/locks/user:42", "", "", errNoPath},

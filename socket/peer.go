@@ -49,3 +49,11 @@ func connOf(ctx context.Context) *conn {
 	}
 	return nil
 }
+
+// operator names who acts as an operator, for events and the log.
+func (c *conn) operator() string {
+	if c.admin != "" {
+		return c.admin
+	}
+	return c.peer.String()
+}

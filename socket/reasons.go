@@ -76,9 +76,14 @@ var rows = []row{
 		Name: "STALE_TOKEN", Code: codes.Aborted, HTTP: http.StatusConflict,
 		Meaning: "the fencing token is not this lease's", Metadata: []string{"expected", "actual"},
 	}},
+	{driver.ErrNoPlace, Reason{
+		Name: "NO_SUCH_WAITER", Code: codes.Aborted, HTTP: http.StatusConflict,
+		Meaning: "no waiter of the lock has this ticket: it was granted, or has left, since you looked",
+	}},
 	{driver.ErrDeadlock, Reason{
 		Name: "DEADLOCK", Code: codes.Aborted, HTTP: http.StatusConflict,
-		Meaning: "waiting would have been a deadlock, and this request was chosen to break it",
+		Meaning:  "waiting would have been a deadlock, and this request was chosen to break it. Release what you hold before you try again",
+		Metadata: []string{"cycle", "cycle_length"},
 	}},
 	// Before the others of the way to the store: once an attempt may have been
 	// done, what a later one met does not change that.

@@ -68,6 +68,7 @@ func TestDescribe(t *testing.T) {
 		{"held by itself", &driver.HeldError{BySelf: true}, "LOCK_HELD", codes.Aborted, map[string]string{"queue_length": "0", "held_by_self": "true"}, ""},
 		{"lost", driver.Lost(driver.CauseExpired), "LEASE_LOST", codes.Aborted, map[string]string{"cause": "expired"}, ""},
 		{"stale", &driver.TokenError{Expected: 2, Actual: 1}, "STALE_TOKEN", codes.Aborted, map[string]string{"expected": "2", "actual": "1"}, ""},
+		{"no such waiter", driver.ErrNoPlace, "NO_SUCH_WAITER", codes.Aborted, nil, ""},
 		{"not the owner", driver.ErrNotOwner, "NOT_OWNER", codes.Aborted, nil, ""},
 		{"unavailable", errors.Join(driver.ErrUnavailable, secret), "BACKEND_UNAVAILABLE", codes.Unavailable, map[string]string{"backend": "b"}, ""},
 		{"breaker open", driver.ErrBreakerOpen, "BREAKER_OPEN", codes.Unavailable, map[string]string{"backend": "b"}, ""},
@@ -81,6 +82,8 @@ func TestDescribe(t *testing.T) {
 		{"ambiguous", driver.ErrAmbiguousHold, "INVALID_REQUEST_ID", codes.InvalidArgument, nil, "request_id"},
 		{"limit of the store", driver.ErrLimit, "LIMIT_EXCEEDED", codes.ResourceExhausted, map[string]string{"limit": "waiters of the lock"}, ""},
 		{"limit of the peer", &limitError{"leases", 5}, "LIMIT_EXCEEDED", codes.ResourceExhausted, map[string]string{"limit": "leases"}, ""},
+		{"deadlock", &backend.DeadlockError{Hidden: 1, Cycle: []backend.Wait{{Backend: "r", LockID: "x", OwnerID: "a", For: "b", Token: 7}, {LockID: "y", OwnerID: "b", For: "c"}}}, "DEADLOCK", codes.Aborted,
+			map[string]string{"cycle_length": "3", "cycle": `[{"backend":"r","lock_id":"x","owner_id":"a","waits_for":"b","fencing_token":"7"},{"lock_id":"y","owner_id":"b","waits_for":"c","fencing_token":"0"}]`}, ""},
 		{"caller left", context.Canceled, "CANCELLED", codes.Canceled, nil, ""},
 		{"unknown", secret, "INTERNAL", codes.Internal, nil, ""},
 		{"unknown too", io.ErrUnexpectedEOF, "INTERNAL", codes.Internal, nil, ""},
@@ -116,5 +119,20 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("over Hold it is %v", got)
 			}
 		})
+	}
+}
+
+// However long a cycle is, what is told of it fits into a header.
+func TestLongCycleFits(t *testing.T) {
+	e := &backend.DeadlockError{}
+	for range 1000 {
+		e.Cycle = append(e.Cycle, backend.Wait{LockID: strings.Repeat("l", 255), OwnerID: strings.Repeat("o", 128), For: strings.Repeat("o", 128)})
+	}
+	a := describe(e, "b")
+	if m := a.info.GetMetadata(); len(m["cycle"]) > maxCycle+1 || !strings.HasSuffix(m["cycle"], "}]") || m["cycle_length"] != "1000" {
+		t.Errorf("%d bytes, length %s", len(m["cycle"]), m["cycle_length"])
+	}
+	if len(a.text) > 8*700 || !strings.HasSuffix(a.text, "and 992 more") {
+		t.Errorf("the text has %d bytes: …%s", len(a.text), a.text[len(a.text)-30:])
 	}
 }

@@ -29,7 +29,7 @@ type Options struct {
 	// Events are what Watch tells; nil means that Watch is unsupported.
 	Events Events
 	// Status describes the process; nil means an empty description.
-	Status func(context.Context) *lockpb.Status
+	Status func(context.Context, *lockpb.GetStatusRequest) *lockpb.Status
 	// Ready says of each backend, by name, whether it serves. It must be
 	// cheap. nil means that Locks serves.
 	Ready func() map[string]bool
@@ -91,7 +91,7 @@ func New(o Options) *Server { return newServer(o, steady) }
 
 func newServer(o Options, p pulse) *Server {
 	if o.Status == nil {
-		o.Status = func(context.Context) *lockpb.Status { return &lockpb.Status{} }
+		o.Status = func(context.Context, *lockpb.GetStatusRequest) *lockpb.Status { return &lockpb.Status{} }
 	}
 	if o.Ready == nil {
 		o.Ready = func() map[string]bool { return map[string]bool{o.Locks.Name(): true} }

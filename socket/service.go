@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
@@ -23,6 +24,8 @@ type Locks interface {
 	Get(ctx context.Context, lockID string) (*driver.Lock, error)
 	List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error)
 	ForceRelease(ctx context.Context, req *backend.ForceReleaseRequest) (*backend.ForceReleaseResult, error)
+	CancelWaiter(ctx context.Context, req *backend.WaiterRequest) (*driver.Waiter, error)
+	Reprioritize(ctx context.Context, req *backend.WaiterRequest) (*driver.Waiter, error)
 }
 
 // Sessions is what a Server needs of the keeper of leases: Kept makes one of a
@@ -78,6 +81,7 @@ func (s *Server) acquire(ctx context.Context, c *conn, in *lockpb.AcquireRequest
 		s.o.Locks.Undo(l)
 		return nil, context.Cause(ctx)
 	}
+	err = s.forPeer(c, lockpb.LockService_Acquire_FullMethodName, req.LockID, err)
 	return nil, &requestError{err, req.RequestID}
 }
 
@@ -160,19 +164,54 @@ func (s *Server) forceRelease(ctx context.Context, c *conn, in *lockpb.ForceRele
 		return nil, err
 	}
 	res, err := s.o.Locks.ForceRelease(ctx, &backend.ForceReleaseRequest{
-		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(),
-		By: c.peer.String(),
+		LockID: in.GetLockId(), Token: in.GetFencingToken(), Immediate: in.GetImmediate(), Reason: in.GetReason(), By: c.operator(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.o.Logger.Info("force-release", driver.LogLock, in.GetLockId(), driver.LogToken, in.GetFencingToken(), driver.LogNow, in.GetImmediate(),
-		driver.LogPID, c.peer.PID, driver.LogUID, c.peer.UID, driver.LogReason, in.GetReason())
+		driver.LogOperator, c.operator(), driver.LogReason, in.GetReason())
 	return &lockpb.ForceReleaseResponse{LockId: in.GetLockId(), Holder: holderMessage(&res.Holder), Ended: res.Ended}, nil
 }
 
-func (s *Server) status(ctx context.Context) *lockpb.Status {
-	st := s.o.Status(ctx)
+// cancelWaiter and reprioritize change another's place in a queue.
+func (s *Server) cancelWaiter(ctx context.Context, c *conn, in *lockpb.CancelWaiterRequest) (*lockpb.CancelWaiterResponse, error) {
+	w, err := s.edit(ctx, c, "cancel-waiter", s.o.Locks.CancelWaiter, &backend.WaiterRequest{LockID: in.GetLockId(), Ticket: in.GetTicket(), Reason: in.GetReason()})
+	if err != nil {
+		return nil, err
+	}
+	return &lockpb.CancelWaiterResponse{LockId: in.GetLockId(), Waiter: waiterMessage(w)}, nil
+}
+
+func (s *Server) reprioritize(ctx context.Context, c *conn, in *lockpb.ReprioritizeRequest) (*lockpb.ReprioritizeResponse, error) {
+	w, err := s.edit(ctx, c, "reprioritize", s.o.Locks.Reprioritize, &backend.WaiterRequest{
+		LockID: in.GetLockId(), Ticket: in.GetTicket(), Priority: int(min(in.GetPriority(), 1<<16)), Reason: in.GetReason(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &lockpb.ReprioritizeResponse{LockId: in.GetLockId(), Waiter: waiterMessage(w)}, nil
+}
+
+func (s *Server) edit(ctx context.Context, c *conn, what string, call func(context.Context, *backend.WaiterRequest) (*driver.Waiter, error), req *backend.WaiterRequest) (*driver.Waiter, error) {
+	if err := checkReason(req.Reason, s.quotas.limits.Reason); err != nil {
+		return nil, err
+	}
+	req.By = c.operator()
+	w, err := call(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	s.o.Logger.Info(what, driver.LogLock, req.LockID, driver.LogTicket, req.Ticket,
+		driver.LogOperator, c.operator(), driver.LogReason, req.Reason)
+	return w, nil
+}
+
+func (s *Server) status(ctx context.Context, c *conn, in *lockpb.GetStatusRequest) *lockpb.Status {
+	st := s.o.Status(ctx, in)
+	st.Deadlocks = slices.DeleteFunc(st.GetDeadlocks(), func(d *lockpb.Deadlock) bool {
+		return !s.mayInspect(c, lockpb.AdminService_GetStatus_FullMethodName, d)
+	})
 	if s.drain.Err() != nil {
 		st.Draining = true
 	}

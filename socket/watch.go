@@ -57,6 +57,9 @@ func (s *Server) subscribe(in *lockpb.WatchRequest) (sub Subscription, done func
 // visible are the events of the locks that the peer may inspect now.
 func (s *Server) visible(c *conn, events []*lockpb.Event) []*lockpb.Event {
 	return slices.DeleteFunc(events, func(e *lockpb.Event) bool {
+		if e.GetDeadlock() != nil && !s.mayInspect(c, lockpb.AdminService_Watch_FullMethodName, e.GetDeadlock()) {
+			return true
+		}
 		return e.GetLockId() != "" && s.ask(c, lockpb.AdminService_Watch_FullMethodName, VerbInspect, e.GetLockId()) != nil
 	})
 }

@@ -59,6 +59,9 @@ type Capabilities struct {
 	// ExpiryEvents: an expiry is found and told although nobody asks for the
 	// lock (the driver is a Sweeper).
 	ExpiryEvents bool `json:"expiry_events"`
+	// EditQueue: an operator can change the places of others (the driver is a
+	// QueueEditor).
+	EditQueue bool `json:"edit_queue"`
 	// Clock is whose clock is read.
 	Clock ClockSource `json:"clock"`
 	// Durability is what survives.

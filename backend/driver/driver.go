@@ -150,6 +150,25 @@ type Sweeper interface {
 	Told(ctx context.Context, ends []Ended) error
 }
 
+// QueueEditor is the optional ability to change another's place in a queue, on
+// behalf of an operator. A driver that has it declares Capabilities.EditQueue. The
+// fallback is that it cannot be done: ErrUnsupported.
+type QueueEditor interface {
+	// EditPlace drops the living place that has the ticket, or moves it, in one
+	// atomic step; no lease is touched. The waiter gets a hint.
+	//
+	// Of a place that it drops the driver remembers the request among the ends, with
+	// CauseForced and for every key, so that the waiter's next Acquire fails with a
+	// LostError. It returns the place as it was.
+	//
+	// A place that it moves keeps its ticket, its mode and its deadline, and stands
+	// where OrderKey says with its new priority; an Acquire that is repeated with
+	// another priority does not change it. It returns the place as it is now.
+	//
+	// No living place has the ticket: ErrNoPlace.
+	EditPlace(ctx context.Context, req *EditPlaceRequest) (*Waiter, error)
+}
+
 // LocalWatcher is the optional ability of a driver without Watch to hint at what
 // its own calls have made grantable for its own waiters: it saves them a poll when
 // holder and waiter share a sidecar. The fallback is the poll.

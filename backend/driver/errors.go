@@ -19,6 +19,8 @@ var (
 	ErrStaleToken = errors.New("fencing token is not this lease's")
 	// ErrAmbiguousHold: the lease has several holds and the release named none.
 	ErrAmbiguousHold = errors.New("lease has several holds: name the request id of the one to release")
+	// ErrNoPlace: no waiter of the lock has the ticket.
+	ErrNoPlace = errors.New("no waiter of the lock has this ticket")
 	// ErrDeadlock: the waiter was chosen to break a deadlock.
 	ErrDeadlock = errors.New("waiting would deadlock")
 )
@@ -56,7 +58,7 @@ var (
 // them can be checked for completeness.
 func Sentinels() []error {
 	return []error{
-		ErrHeld, ErrLost, ErrNotOwner, ErrStaleToken, ErrAmbiguousHold, ErrDeadlock,
+		ErrHeld, ErrLost, ErrNotOwner, ErrStaleToken, ErrAmbiguousHold, ErrNoPlace, ErrDeadlock,
 		ErrUnavailable, ErrIndeterminate, ErrBreakerOpen, ErrQuarantined, ErrClosed,
 		ErrUnsupported, ErrLimit, ErrInvalid, ErrFormat,
 	}

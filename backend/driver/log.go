@@ -5,25 +5,27 @@ import "log/slog"
 // The keys of log lines, of every layer: one thing has one key. Lease ids and
 // request ids have none, because they are secrets.
 const (
-	LogBackend = "backend"
-	LogLock    = "lock"
-	LogToken   = "fencing_token"
-	LogPID     = "pid"
-	LogUID     = "uid"
-	LogVerb    = "verb"
-	LogMethod  = "method"
-	LogReason  = "reason"
-	LogError   = "error"
-	LogLimit   = "limit"
-	LogState   = "state"
-	LogWas     = "was"
-	LogCalls   = "calls"
-	LogCount   = "count"
-	LogPause   = "pause"
-	LogAddress = "address"
-	LogNow     = "immediate"
-	LogSource  = "source"
-	LogName    = "name"
+	LogBackend  = "backend"
+	LogLock     = "lock"
+	LogToken    = "fencing_token"
+	LogTicket   = "ticket"
+	LogOperator = "operator"
+	LogPID      = "pid"
+	LogUID      = "uid"
+	LogVerb     = "verb"
+	LogMethod   = "method"
+	LogReason   = "reason"
+	LogError    = "error"
+	LogLimit    = "limit"
+	LogState    = "state"
+	LogWas      = "was"
+	LogCalls    = "calls"
+	LogCount    = "count"
+	LogPause    = "pause"
+	LogAddress  = "address"
+	LogNow      = "immediate"
+	LogSource   = "source"
+	LogName     = "name"
 )
 
 // LogKeys are all of them with what stands under them, for the documents.
@@ -31,6 +33,8 @@ var LogKeys = []struct{ Key, Meaning string }{
 	{LogBackend, "the backend's name"},
 	{LogLock, "a lock id"},
 	{LogToken, "a fencing token"},
+	{LogTicket, "the ticket of a place in a queue"},
+	{LogOperator, "who did what an operator does: the peer's user and process, or a name of the admin listener"},
 	{LogPID, "the peer's process, 0 if it is in another namespace"},
 	{LogUID, "the peer's user"},
 	{LogVerb, "what the peer asked to do: acquire, inspect, force"},

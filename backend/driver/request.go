@@ -161,6 +161,16 @@ type EvictRequest struct {
 	Cause Cause
 }
 
+// EditPlaceRequest changes another's place in the queue.
+type EditPlaceRequest struct {
+	LockID string
+	// Ticket is the place's: one that was taken since is not touched.
+	Ticket int64
+	// Drop ends the wait; else the place gets Priority, 0 to MaxPriority.
+	Drop     bool
+	Priority int
+}
+
 // Ended describes a lease that ended by other means than its holder's. Its
 // LockID, Token and Cause together name the event.
 type Ended struct {

@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
+
+var _ driver.QueueEditor = (*Store)(nil)
 
 // Evict ends another's lease; as expired only one that this driver has seen
 // unchanged for its time.
@@ -43,6 +46,44 @@ func (s *Store) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.En
 		}
 		return &ended, nil
 	})
+}
+
+// EditPlace drops or moves another's place.
+func (s *Store) EditPlace(ctx context.Context, req *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	ctx, cancel, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	return changed(ctx, s, req.LockID, nil, func(r *record, at moment) (*driver.Waiter, error) {
+		i := slices.IndexFunc(r.waiters, func(w *waiter) bool { return w.ticket == req.Ticket && w.dies > at.now })
+		if i < 0 {
+			return nil, driver.ErrNoPlace
+		}
+		w := r.waiters[i]
+		public := w.public(i+1, at)
+		r.dequeue(w)
+		if req.Drop {
+			r.remember(end{mark: requestMark(w.request), cause: driver.CauseForced})
+			if w.driver == s.id {
+				r.change.left = append(r.change.left, w.request)
+				r.change.cancelled = append(r.change.cancelled, w.request)
+			}
+		} else {
+			w.priority = req.Priority
+			r.enqueue(w)
+			public = w.public(r.position(w), at)
+		}
+		return &public, nil
+	})
+}
+
+// public is w, at a position, as everybody may see it.
+func (w *waiter) public(position int, at moment) driver.Waiter {
+	return driver.Waiter{
+		OwnerID: w.owner, RequestID: w.request, Ticket: w.ticket, Position: position, Priority: w.priority, Shared: w.shared,
+		Remaining: min(w.dies.Sub(at.now), w.ttl),
+	}
 }
 
 // begin is the start of a call that is not an acquire.
@@ -118,10 +159,7 @@ func (r *record) public(at moment) driver.Lock {
 	}
 	for _, w := range r.waiters {
 		if w.dies > at.now {
-			lock.Waiters = append(lock.Waiters, driver.Waiter{
-				OwnerID: w.owner, RequestID: w.request, Ticket: w.ticket, Position: len(lock.Waiters) + 1,
-				Priority: w.priority, Shared: w.shared, Remaining: min(w.dies.Sub(at.now), w.ttl),
-			})
+			lock.Waiters = append(lock.Waiters, w.public(len(lock.Waiters)+1, at))
 		}
 	}
 	return lock

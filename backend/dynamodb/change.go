@@ -255,5 +255,8 @@ func (s *Store) wrote(r *record, sent driver.Instant) {
 	for _, h := range r.change.lose {
 		s.hint(h)
 	}
+	for _, request := range r.change.cancelled {
+		s.hint(driver.Hint{Kind: driver.HintGrantable, LockID: r.id, RequestID: request})
+	}
 	s.wake(r)
 }

@@ -43,6 +43,8 @@ type change struct {
 	// left are the request ids of this driver's places that are given up: once that
 	// is written, and not before, it knows them no more.
 	left []string
+	// cancelled are those of them that an operator has dropped: they are to learn it.
+	cancelled []string
 	// silent are drivers whose places were found dead by their silence.
 	silent []beatName
 	// proven are leases that the write itself proves: they count from its send.

@@ -143,7 +143,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		Name: "dynamodb", MinTTL: s.o.MinTTL, MaxTTL: maxTTL, Lateness: s.o.Poll + 500*time.Millisecond, Poll: s.o.Poll, Shared: true,
-		MaxWaiters: maxWaiters, Clock: driver.ClockProposer, Durability: driver.DurabilityQuorum,
+		MaxWaiters: maxWaiters, EditQueue: true, Clock: driver.ClockProposer, Durability: driver.DurabilityQuorum,
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
+var _ driver.QueueEditor = (*Driver)(nil)
+
 // Evict ends another's lease.
 func (d *Driver) Evict(ctx context.Context, req *driver.EvictRequest) (*driver.Ended, error) {
 	if err := d.check(ctx); err != nil {
@@ -67,6 +69,40 @@ func (d *Driver) Revoke(ctx context.Context, req *driver.EvictRequest) (*driver.
 	}).wait(ctx)
 }
 
+// EditPlace drops or moves another's place.
+func (d *Driver) EditPlace(ctx context.Context, req *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	return change(d, req.LockID, func(r *record, at moment) (*driver.Waiter, error) {
+		i := slices.IndexFunc(r.waiters, func(w *waiter) bool { return w.ticket == req.Ticket })
+		if i < 0 {
+			return nil, driver.ErrNoPlace
+		}
+		w := r.waiters[i]
+		public := w.public(i+1, at)
+		r.dequeue(w)
+		if req.Drop {
+			r.remember(end{request: w.request, cause: driver.CauseForced})
+		} else {
+			w.priority, w.order = req.Priority, driver.OrderKey(w.ticket, req.Priority)
+			r.enqueue(w)
+			public = w.public(r.position(w), at)
+		}
+		r.hints = append(r.hints, addressed{driver.Hint{Kind: driver.HintGrantable, LockID: r.id, RequestID: w.request}, w.to})
+		r.wake()
+		return &public, nil
+	}).wait(ctx)
+}
+
+// public is w, at a position, as everybody may see it.
+func (w *waiter) public(position int, at moment) driver.Waiter {
+	return driver.Waiter{
+		OwnerID: w.owner, RequestID: w.request, Ticket: w.ticket, Position: position, Priority: w.priority, Shared: w.shared,
+		Remaining: w.deadline.Sub(at.now),
+	}
+}
+
 // Inspect reads one lock.
 func (d *Driver) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
 	if err := d.check(ctx); err != nil {
@@ -91,10 +127,7 @@ func (r *record) public(at moment) driver.Lock {
 	}
 	for _, w := range r.waiters {
 		if w.deadline > at.now {
-			lock.Waiters = append(lock.Waiters, driver.Waiter{
-				OwnerID: w.owner, RequestID: w.request, Ticket: w.ticket, Position: len(lock.Waiters) + 1,
-				Priority: w.priority, Shared: w.shared, Remaining: w.deadline.Sub(at.now),
-			})
+			lock.Waiters = append(lock.Waiters, w.public(len(lock.Waiters)+1, at))
 		}
 	}
 	return lock

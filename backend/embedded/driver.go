@@ -153,7 +153,7 @@ func (d *Driver) Ping(ctx context.Context) error {
 func (d *Driver) Capabilities() driver.Capabilities {
 	c := driver.Capabilities{
 		Name: "embedded", MinTTL: d.m.o.MinTTL, MaxTTL: maxTTL, Lateness: 50 * time.Millisecond, Poll: d.m.o.Poll,
-		Shared: true, Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockStore, Durability: driver.DurabilityProcess,
+		Shared: true, Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, EditQueue: true, Clock: driver.ClockStore, Durability: driver.DurabilityProcess,
 		Retention: d.m.o.Retention,
 	}
 	if d.m.disk != nil {

@@ -154,12 +154,8 @@ func (s *Store) lock(n *snapshot) *driver.Lock {
 	for _, h := range n.holders {
 		l.Holders = append(l.Holders, s.public(n.id, h))
 	}
-	now := s.o.Clock.Now()
 	for i, p := range n.waiters {
-		l.Waiters = append(l.Waiters, driver.Waiter{
-			OwnerID: p.Owner, RequestID: p.Request, Ticket: p.Ticket, Position: i + 1, Priority: p.Priority, Shared: p.Shared,
-			Remaining: s.seen.place(p, now).Sub(now),
-		})
+		l.Waiters = append(l.Waiters, s.waiter(p, i+1))
 	}
 	return l
 }

@@ -117,7 +117,7 @@ func (a *attempt) queue(ctx context.Context, n *snapshot, p *place, newcomer boo
 	case err != nil || next != nil:
 		return step{err: err, next: next}
 	}
-	mine.rev = rev
+	mine.rev, mine.under = rev, id
 	n.rev = rev
 	s.seen.place(&mine, s.o.Clock.Now())
 	n.waiters = slices.DeleteFunc(slices.Clone(n.waiters), func(other *place) bool { return other == p })

@@ -75,9 +75,11 @@ type place struct {
 	// Lasts is how long the place stands after each time that it was written.
 	Lasts int64 `json:"lasts_ms"`
 
-	// key and rev are those of its key in the store.
-	key string
-	rev int64
+	// key and rev are those of its key in the store, under the etcd lease that has
+	// the key.
+	key   string
+	rev   int64
+	under int64
 }
 
 func (p *place) order() int64 { return driver.OrderKey(p.Ticket, p.Priority) }

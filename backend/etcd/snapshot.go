@@ -148,7 +148,7 @@ func (n *snapshot) parsePlaces(seen *observations, kvs []*mvccpb.KeyValue, now d
 	for _, kv := range kvs {
 		p := seen.known(string(kv.Key), kv.ModRevision)
 		if p == nil {
-			p = &place{key: string(kv.Key), rev: kv.ModRevision}
+			p = &place{key: string(kv.Key), rev: kv.ModRevision, under: kv.Lease}
 			if err := decode(p.key, kv.Value, p); err != nil {
 				return err
 			}

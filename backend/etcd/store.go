@@ -139,7 +139,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		Name: "etcd", MinTTL: s.o.MinTTL, MaxTTL: s.o.MaxTTL, Lateness: lateness, Poll: s.o.Poll, Shared: true, MaxWaiters: s.o.MaxWaiters,
-		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockProposer, Durability: driver.DurabilityQuorum, Retention: s.o.Retention,
+		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, EditQueue: true, Clock: driver.ClockProposer, Durability: driver.DurabilityQuorum, Retention: s.o.Retention,
 	}
 }
 

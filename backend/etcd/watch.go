@@ -99,7 +99,7 @@ func (h *hints) follow(ctx context.Context, lock string, q *queueWatch, rev int6
 			}
 			key := string(e.Kv.Key)
 			_, _, isLease := cut(key, h.s.keys.allHolders())
-			h.gone(lock, q, e.Kv.ModRevision, func(w *waiter) bool { return w.behind == key || isLease && w.behind == "" })
+			h.gone(lock, q, e.Kv.ModRevision, func(w *waiter) bool { return w.behind == key || w.place.key == key || isLease && w.behind == "" })
 		}
 	}
 }

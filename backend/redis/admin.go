@@ -11,6 +11,8 @@ import (
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
+var _ driver.QueueEditor = (*Store)(nil)
+
 // causes are the stored letters of the causes that a caller may give.
 var causes = map[driver.Cause]string{driver.CauseExpired: "e", driver.CauseForced: "f", driver.CauseDeadlock: "d"}
 
@@ -69,21 +71,56 @@ func (s *Store) inspected(lockID string, reply []any) (*driver.Lock, error) {
 	}
 	lock := &driver.Lock{LockID: lockID, Token: r.integer(1), Holders: holders}
 	for w := r.list(4); len(w) >= 3; w = w[3:] {
-		ticket, rest, _ := strings.Cut(w.text(1), fieldSeparator)
-		parts := strings.SplitN(rest, fieldSeparator, 5) // priority, shared, inbox, start of the key, owner
-		deadline, err := strconv.ParseFloat(w.text(2), 64)
-		if len(parts) != 5 || err != nil {
-			return nil, fmt.Errorf("%w: a waiter of %q cannot be read", driver.ErrFormat, lockID)
+		one, err := parseWaiter(lockID, w, now)
+		if err != nil {
+			return nil, err
 		}
-		if int64(deadline) <= now {
+		if one.Remaining <= 0 {
 			continue
 		}
-		lock.Waiters = append(lock.Waiters, driver.Waiter{
-			OwnerID: parts[4], RequestID: w.text(0), Ticket: integer(ticket), Position: len(lock.Waiters) + 1,
-			Priority: int(integer(parts[0])), Shared: parts[1] == "1", Remaining: time.Duration(int64(deadline)-now) * time.Microsecond,
-		})
+		one.Position = len(lock.Waiters) + 1
+		lock.Waiters = append(lock.Waiters, *one)
 	}
 	return lock, nil
+}
+
+// parseWaiter reads a place: its request, what is stored of it, and its deadline.
+func parseWaiter(lockID string, w fields, now int64) (*driver.Waiter, error) {
+	ticket, rest, _ := strings.Cut(w.text(1), fieldSeparator)
+	parts := strings.SplitN(rest, fieldSeparator, 5) // priority, shared, inbox, start of the key, owner
+	deadline, err := strconv.ParseFloat(w.text(2), 64)
+	if len(parts) != 5 || err != nil {
+		return nil, fmt.Errorf("%w: a waiter of %q cannot be read", driver.ErrFormat, lockID)
+	}
+	return &driver.Waiter{
+		OwnerID: parts[4], RequestID: w.text(0), Ticket: integer(ticket), Priority: int(integer(parts[0])), Shared: parts[1] == "1",
+		Remaining: time.Duration(int64(deadline)-now) * time.Microsecond,
+	}, nil
+}
+
+// EditPlace drops or moves another's place.
+func (s *Store) EditPlace(ctx context.Context, req *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	priority := ""
+	if !req.Drop {
+		priority = strconv.Itoa(req.Priority)
+	}
+	_, reply, err := s.do(ctx, s.urgent(editScript, req.LockID, req.Ticket, priority, driver.PriorityStep), "")
+	if err != nil {
+		return nil, err
+	}
+	r := fields(reply)
+	switch r.text(0) {
+	case "place":
+	case "noplace":
+		return nil, driver.ErrNoPlace
+	default:
+		return nil, s.refusal(r, 0)
+	}
+	w, err := parseWaiter(req.LockID, r[3:], r.integer(1))
+	if err == nil {
+		w.Position = int(r.integer(2))
+	}
+	return w, err
 }
 
 // List reads the busy locks shard by shard, and within a shard by id. The page
@@ -111,6 +148,11 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 				}
 			}
 		}
+		if req.Contended {
+			if listed, err = s.queued(ctx, listed); err != nil {
+				return nil, err
+			}
+		}
 		for len(listed) > 0 {
 			room := req.PageSize - len(page.Locks)
 			if room == 0 {
@@ -133,6 +175,40 @@ func (s *Store) List(ctx context.Context, req *driver.ListRequest) (*driver.List
 		after = ""
 	}
 	return page, nil
+}
+
+// queuedAtOnce bounds the records of which a listing reads one field in one
+// pipeline.
+const queuedAtOnce = 1024
+
+// queued are those of the locks that somebody waits for, as their records say.
+// It costs a small part of an inspection.
+func (s *Store) queued(ctx context.Context, ids []string) (waited []string, err error) {
+	for chunk := range slices.Chunk(ids, queuedAtOnce) {
+		free, failed := make([]bool, len(chunk)), make([]error, len(chunk))
+		calls := make([]*call, len(chunk))
+		for i, id := range chunk {
+			shard := shardOf(id)
+			calls[i] = &call{
+				ctx: ctx, args: []any{"hmget", s.shardPrefix(shard) + "l:" + id, "q"}, slot: s.slot(shard), urgent: true,
+				done: func(_ *call, reply []any, err error) {
+					free[i], failed[i] = err == nil && fields(reply).text(0) == "0", err
+				},
+			}
+		}
+		if err := s.read(ctx, calls); err != nil {
+			return nil, err
+		}
+		for i, id := range chunk {
+			if failed[i] != nil {
+				return nil, failed[i]
+			}
+			if !free[i] {
+				waited = append(waited, id)
+			}
+		}
+	}
+	return waited, nil
 }
 
 // inspectAtOnce bounds the locks that a listing reads in one pipeline.

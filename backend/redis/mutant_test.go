@@ -34,12 +34,12 @@ const (
 
 var (
 	luaTexts = map[string]*string{
-		"acquire": &acquireLua, "acquires": &acquiresLua, "again": &againLua, "elect": &electLua, "ends": &endsLua, "evict": &evictLua, "free": &freeLua, "gate": &gateLua,
+		"acquire": &acquireLua, "acquires": &acquiresLua, "again": &againLua, "edit": &editLua, "elect": &electLua, "ends": &endsLua, "evict": &evictLua, "free": &freeLua, "gate": &gateLua,
 		"inspect": &inspectLua, "last": &lastLua, "leave": &leaveLua, "many": &manyLua, "prolong": &prolongLua, "record": &recordLua, "release": &releaseLua, "releases": &releasesLua,
 		"stamp": &stampLua, "sweep": &sweepLua,
 	}
 	allScripts = []*script{
-		acquireScript, renewScript, adoptScript, releaseScript, leaveScript, evictScript, inspectScript, sweepScript, againScript, electScript,
+		acquireScript, renewScript, adoptScript, releaseScript, leaveScript, evictScript, editScript, inspectScript, sweepScript, againScript, electScript,
 		stampScript, generalAcquire, generalRelease,
 	}
 	flipped = map[string]string{"==": "~=", "~=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}

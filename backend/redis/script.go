@@ -50,6 +50,9 @@ var leaveLua string
 //go:embed lua/evict.lua
 var evictLua string
 
+//go:embed lua/edit.lua
+var editLua string
+
 //go:embed lua/inspect.lua
 var inspectLua string
 
@@ -80,6 +83,7 @@ var (
 	releaseScript = newRelease(lastLua)
 	leaveScript   = newScript(true, "", leaveLua)
 	evictScript   = newScript(true, "", evictLua)
+	editScript    = newScript(true, "", editLua)
 	inspectScript = newScript(false, "", inspectLua)
 	sweepScript   = newScript(true, "", sweepLua)
 	// These are about no record.

@@ -202,7 +202,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
 		Name: "redis", MinTTL: s.o.MinTTL, MaxTTL: s.o.MaxTTL, Lateness: 100 * time.Millisecond, Poll: s.o.Poll, Shared: true,
-		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, Clock: driver.ClockStore, Durability: driver.DurabilityAsync, Retention: s.o.Retention,
+		Watch: true, ExpiryAtOnce: true, ExpiryEvents: true, EditQueue: true, Clock: driver.ClockStore, Durability: driver.DurabilityAsync, Retention: s.o.Retention,
 	}
 }
 

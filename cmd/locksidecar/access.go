@@ -17,6 +17,7 @@ const (
 	metricsVariable = "LOCKSIDECAR_METRICS"
 	tracesVariable  = "LOCKSIDECAR_TRACES"
 	policyVariable  = "LOCKSIDECAR_POLICY"
+	adminVariable   = "LOCKSIDECAR_ADMIN"
 )
 
 // settings are from where the configuration comes: flags, over the environment,
@@ -39,6 +40,8 @@ func (s *settings) flags(c *cobra.Command) {
 	f.StringVar(&s.o.Socket, "socket", "", "path of the socket (default "+config.DefaultSocket+")")
 	f.StringVar(&s.o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
 	f.StringVar(&s.o.Traces, "traces", "", "URL of the collector of traces, by OTLP over gRPC, such as http://127.0.0.1:4317 (default none)")
+	f.StringVar(&s.o.Admin, "admin", "", "address of the page and the API for operators, such as "+config.DefaultAdmin+" (default none); it needs a token or certificates")
+	f.StringVar(&s.o.AdminToken, "admin-token-file", "", "file with the bearer token of --admin")
 	f.StringVar(&s.o.PolicyFile, "policy", "", "file that says who may acquire, inspect and force which locks (default: whoever may open the socket)")
 	for _, l := range s.o.Limits.All() {
 		f.IntVar(l.Value, "limit-"+l.Name, 0, l.Usage)
@@ -52,6 +55,7 @@ func (s *settings) environment() {
 	s.o.Socket = fallback(s.o.Socket, socketVariable)
 	s.o.Metrics = fallback(s.o.Metrics, metricsVariable)
 	s.o.Traces = fallback(s.o.Traces, tracesVariable)
+	s.o.Admin = fallback(s.o.Admin, adminVariable)
 	s.o.PolicyFile = fallback(s.o.PolicyFile, policyVariable)
 }
 

@@ -106,7 +106,7 @@ func printProof(w io.Writer, r *audit.Report, output string) error {
 		text string
 	}{
 		{r.Overridden, "leases were ended at once by an operator: from then on only their token protects"},
-		{r.Unordered, "grants from the queue have no ticket: their order is not known"},
+		{r.Unordered, "grants from the queue have no ticket, or an operator moved their place: their order is not known"},
 		{r.Foreign, "ends are of leases whose grants are in no log"},
 		{r.Unproven, "handovers lack the end of the earlier lease, which may be in what a killed sidecar did not write, or before a log begins"},
 	} {

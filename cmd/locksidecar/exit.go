@@ -87,7 +87,7 @@ func codeOf(err error) int {
 	switch reason {
 	case "LOCK_HELD", "DEADLOCK":
 		return exitNo
-	case "LEASE_LOST", "NOT_OWNER", "STALE_TOKEN":
+	case "LEASE_LOST", "NOT_OWNER", "STALE_TOKEN", "NO_SUCH_WAITER":
 		return exitLost
 	}
 	switch status.Code(err) {
@@ -108,7 +108,7 @@ func codeOfSentinel(err error) int {
 		are  []error
 	}{
 		{exitNo, []error{driver.ErrHeld, driver.ErrDeadlock}},
-		{exitLost, []error{driver.ErrLost, driver.ErrNotOwner, driver.ErrStaleToken}},
+		{exitLost, []error{driver.ErrLost, driver.ErrNotOwner, driver.ErrStaleToken, driver.ErrNoPlace}},
 		{exitUsage, []error{driver.ErrInvalid}},
 		{exitNoDaemon, []error{driver.ErrUnavailable, driver.ErrIndeterminate, driver.ErrQuarantined, driver.ErrClosed, driver.ErrLimit, context.DeadlineExceeded}},
 	} {

@@ -12,7 +12,7 @@ import (
 
 func newGet(g *global) *cobra.Command {
 	c := &cobra.Command{Use: "get LOCK", Short: "Show a lock, its holders and waiters", Args: exactly("LOCK")}
-	return g.connected(g.completes(c), func(c *cobra.Command, cl *client.Client, args []string) error {
+	return g.operates(c, func(c *cobra.Command, cl *client.Client, args []string) error {
 		ctx, cancel := client.Deadline(c.Context())
 		defer cancel()
 		l, err := cl.Get(ctx, &lockpb.GetRequest{LockId: args[0]})
@@ -26,7 +26,7 @@ func newGet(g *global) *cobra.Command {
 			return err
 		}
 		for _, w := range l.GetWaiters() {
-			if _, err := fmt.Fprintf(c.OutOrStdout(), "%3d. %s (%s, priority %d)\n", w.GetPosition(), w.GetOwnerId(), mode(w.GetShared()), w.GetPriority()); err != nil {
+			if err := printWaiter(c.OutOrStdout(), w); err != nil {
 				return err
 			}
 		}
@@ -45,7 +45,7 @@ func newForceRelease(g *global) *cobra.Command {
 	c.Flags().Int64Var(&req.FencingToken, "token", 0, "the lease's token as get shows it: a lease granted since is not touched")
 	c.Flags().StringVar(&req.Reason, "reason", "", "why")
 	c.Flags().BoolVar(&req.Immediate, "immediate", false, "end the lease at once: until its time is over only the fencing token protects")
-	return g.connected(g.completes(c), func(c *cobra.Command, cl *client.Client, args []string) error {
+	return g.operates(c, func(c *cobra.Command, cl *client.Client, args []string) error {
 		if err := required(c, "token", "reason"); err != nil {
 			return err
 		}

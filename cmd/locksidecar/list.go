@@ -34,7 +34,7 @@ func newList(g *global) *cobra.Command {
 	_ = c.RegisterFlagCompletionFunc("prefix", func(c *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 		return g.lockNames(c.Context(), begun), cobra.ShellCompDirectiveNoFileComp
 	})
-	return g.connected(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
+	return g.orDirect(c, func(c *cobra.Command, cl *client.Client, _ []string) error {
 		if again {
 			return watchList(c.Context(), cl, &req, c.OutOrStdout(), g.output)
 		}

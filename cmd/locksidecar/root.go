@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/locksidecar/locksidecar/internal/app"
 	"github.com/locksidecar/locksidecar/internal/client"
 )
 
@@ -60,6 +62,8 @@ func (c *checked) Write(p []byte) (int, error) {
 type global struct {
 	endpoint string
 	output   string
+	// backend is the store's URL of an operator's command, instead of a daemon.
+	backend string
 }
 
 func newRoot() *cobra.Command {
@@ -74,7 +78,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g), newWatch(g),
-		newForceRelease(g), newHealth(g), newStore(), newConfig(), newAudit(), newConformance(), newVersion(), newCompletion(),
+		newForceRelease(g), newCancelWaiter(g), newReprioritize(g), newDeadlocks(g), newHealth(g), newStore(), newConfig(), newAudit(), newConformance(), newVersion(), newCompletion(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
@@ -177,6 +181,36 @@ func (g *global) dial() (*client.Client, error) {
 		return nil, &exitError{exitUsage, err}
 	}
 	return cl, nil
+}
+
+// operates makes an operator's command about a lock.
+func (g *global) operates(c *cobra.Command, do func(c *cobra.Command, cl *client.Client, args []string) error) *cobra.Command {
+	return g.orDirect(g.completes(c), do)
+}
+
+// orDirect makes a command that talks to a daemon, or, where none runs, to a
+// backend: by a sidecar of this process's own.
+func (g *global) orDirect(c *cobra.Command, do func(c *cobra.Command, cl *client.Client, args []string) error) *cobra.Command {
+	c = g.connected(c, do)
+	c.Flags().StringVar(&g.backend, "backend", "", "no daemon: the URL of the backend itself")
+	viaDaemon := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		if g.backend == "" {
+			return viaDaemon(c, args)
+		}
+		if g.endpoint != "" {
+			return usage("--backend and --endpoint: want one of them")
+		}
+		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+		endpoint, end, err := app.Private(c.Context(), g.backend, log)
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
+		defer func() { err = errors.Join(err, end()) }()
+		g.endpoint = endpoint
+		return viaDaemon(c, args)
+	}
+	return c
 }
 
 // connected makes a command that talks to a daemon.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/app"
 	"github.com/locksidecar/locksidecar/internal/client"
@@ -52,8 +53,8 @@ func newServe() *cobra.Command {
 		Use: "serve", Short: "Serve locks of backends on a Unix socket", Args: exactly(),
 		Long: "Serve locks of backends on a Unix socket, until SIGTERM or SIGINT.\n\n" +
 			"Flags win over the environment (" + configVariable + ", " + backendVariable + ", " + socketVariable + ",\n" +
-			metricsVariable + ", " + tracesVariable + ", " + policyVariable + ", LOCKSIDECAR_LOG_LEVEL), which wins over\n" +
-			"the file. The file is read again on SIGHUP and when it changes.",
+			metricsVariable + ", " + tracesVariable + ", " + adminVariable + ", " + policyVariable + ", LOCKSIDECAR_LOG_LEVEL),\n" +
+			"which wins over the file. The file is read again on SIGHUP and when it changes.",
 		Example: "  locksidecar serve --backend redis://127.0.0.1:6379\n" +
 			"  locksidecar serve --backend embedded:///var/lib/locksidecar/locks.db\n  locksidecar serve --config /etc/locksidecar/config.yaml",
 	}
@@ -122,6 +123,8 @@ func newDev() *cobra.Command {
 	}
 	c.Flags().StringVar(&from.o.Socket, "socket", "", "path of the socket (default "+client.DevPath()+")")
 	c.Flags().StringVar(&from.o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz (default none)")
+	var address string
+	c.Flags().StringVar(&address, "admin", "", "address of the page for operators (default "+config.DefaultAdmin+", if it is free)")
 	openLog := logFlags(c, logging.Text)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if from.o.Socket = fallback(from.o.Socket, socketVariable); from.o.Socket == "" {
@@ -135,6 +138,14 @@ func newDev() *cobra.Command {
 		}
 		if o.Logger, err = openLog(&from.secrets); err != nil {
 			return err
+		}
+		address = fallback(address, adminVariable)
+		o.Config.Admin = config.Admin{Listen: address, Token: backend.NewSecret(), Spare: address == ""}
+		if address == "" {
+			o.Config.Admin.Listen = config.DefaultAdmin
+		}
+		o.Operators = func(url string) {
+			_, _ = fmt.Fprintf(c.ErrOrStderr(), "The locks in a browser: %s#token=%s\n\n", url, o.Config.Admin.Token)
 		}
 		o.Listening = func() {
 			// Standard output is the line alone, for whoever pastes by a program.

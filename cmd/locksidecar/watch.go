@@ -163,6 +163,15 @@ func (w *watcher) line(columns ...any) error {
 	return err
 }
 
+// cycle is a deadlock in one line.
+func cycle(d *lockpb.Deadlock) string {
+	var b strings.Builder
+	for _, w := range d.GetWaits() {
+		b.WriteString(w.GetOwnerId() + " -[" + w.GetLockId() + "]-> ")
+	}
+	return b.String() + d.GetWaits()[0].GetOwnerId()
+}
+
 // detail is what an event says beyond the columns.
 func detail(e *lockpb.Event) string {
 	var parts []string
@@ -172,6 +181,12 @@ func detail(e *lockpb.Event) string {
 			return "events are missing: read the state by ls"
 		}
 		return fmt.Sprintf("%d events are missing: read the state by ls", e.GetMissed())
+	case "deadlock":
+		return cycle(e.GetDeadlock())
+	case "waiter_cancelled":
+		parts = append(parts, fmt.Sprintf("ticket %d", e.GetTicket()))
+	case "reprioritized":
+		parts = append(parts, fmt.Sprintf("ticket %d, priority %d, position %d", e.GetTicket(), e.GetPriority(), e.GetPosition()))
 	case "queued":
 		parts = append(parts, fmt.Sprintf("position %d of %d", e.GetPosition(), e.GetQueueLength()))
 	case "released":
@@ -187,6 +202,9 @@ func detail(e *lockpb.Event) string {
 	}
 	if e.GetReason() != "" {
 		parts = append(parts, e.GetReason())
+	}
+	if e.GetOperator() != "" {
+		parts = append(parts, "by "+e.GetOperator())
 	}
 	if e.GetShared() {
 		parts = append(parts, "shared")

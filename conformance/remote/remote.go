@@ -95,7 +95,7 @@ func Open(ctx context.Context, endpoint string) (*Driver, error) {
 	d.caps = driver.Capabilities{
 		Name: b.GetDriver() + " through a sidecar", MinTTL: c.GetMinTtl().AsDuration(), MaxTTL: c.GetMaxTtl().AsDuration(),
 		Lateness: c.GetLateness().AsDuration(), Poll: c.GetPoll().AsDuration(), Shared: c.GetShared(), MaxWaiters: int(c.GetMaxWaiters()),
-		Watch: c.GetWatch(), ExpiryAtOnce: c.GetExpiryAtOnce(), ExpiryEvents: c.GetExpiryEvents(), Clock: driver.ClockSource(c.GetClock()),
+		Watch: c.GetWatch(), ExpiryAtOnce: c.GetExpiryAtOnce(), ExpiryEvents: c.GetExpiryEvents(), EditQueue: c.GetEditQueue(), Clock: driver.ClockSource(c.GetClock()),
 		Durability: driver.Durability(c.GetDurability()), Retention: c.GetRetention().AsDuration(),
 	}
 	return d, nil
@@ -273,6 +273,25 @@ func (d *Driver) Revoke(ctx context.Context, r *driver.EvictRequest) (*driver.Ho
 	return &h, nil
 }
 
+// EditPlace is CancelWaiter or Reprioritize.
+func (d *Driver) EditPlace(ctx context.Context, r *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	if err := d.check(ctx); err != nil {
+		return nil, err
+	}
+	if r.Drop {
+		res, err := d.admin.CancelWaiter(ctx, &lockpb.CancelWaiterRequest{LockId: r.LockID, Ticket: r.Ticket, Reason: "conformance"})
+		if err != nil {
+			return nil, d.sentinel(err)
+		}
+		return waiter(res.GetWaiter()), nil
+	}
+	res, err := d.admin.Reprioritize(ctx, &lockpb.ReprioritizeRequest{LockId: r.LockID, Ticket: r.Ticket, Priority: uint32(r.Priority), Reason: "conformance"}) //nolint:gosec // 0 to 9
+	if err != nil {
+		return nil, d.sentinel(err)
+	}
+	return waiter(res.GetWaiter()), nil
+}
+
 // Inspect reads one lock.
 func (d *Driver) Inspect(ctx context.Context, lockID string) (*driver.Lock, error) {
 	if err := d.check(ctx); err != nil {
@@ -308,9 +327,13 @@ func lock(l *lockpb.Lock) driver.Lock {
 		out.Holders = append(out.Holders, holder(h))
 	}
 	for _, w := range l.GetWaiters() {
-		out.Waiters = append(out.Waiters, driver.Waiter{OwnerID: w.GetOwnerId(), Position: int(w.GetPosition()), Priority: int(w.GetPriority()), Shared: w.GetShared()})
+		out.Waiters = append(out.Waiters, *waiter(w))
 	}
 	return out
+}
+
+func waiter(w *lockpb.Waiter) *driver.Waiter {
+	return &driver.Waiter{OwnerID: w.GetOwnerId(), Position: int(w.GetPosition()), Priority: int(w.GetPriority()), Shared: w.GetShared(), Ticket: w.GetTicket()}
 }
 
 func holder(h *lockpb.Holder) driver.Holder {
@@ -403,6 +426,10 @@ func toSentinel(err error) error {
 			return driver.ErrNotOwner
 		case "STALE_TOKEN":
 			return driver.ErrStaleToken
+		case "NO_SUCH_WAITER":
+			return driver.ErrNoPlace
+		case "DEADLOCK":
+			return driver.ErrDeadlock
 		case "UNSUPPORTED":
 			return driver.ErrUnsupported
 		case "LIMIT_EXCEEDED":

@@ -69,6 +69,9 @@ func Drivers() []Driver {
 		}},
 		{"expiry events are declared and never come", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `declares expiry events: true; it can sweep: false`, each(func(d driver.Driver) driver.Driver { return sleeper{d} })},
 		{"a lost reply is told as nothing done", "Idempotence/ALostReplyIsToldTruly", `says that nothing was done, and it was`, each(func(d driver.Driver) driver.Driver { return denying{d} })},
+		{"a dropped waiter is told that it left", "Admin/DroppedPlaceIsTold", `want the lease lost: forced`, each(func(d driver.Driver) driver.Driver { return forgives{d} })},
+		{"a moved place stays where it is", "Admin/MovedPlaceIsOrderedByItsPriority", `want it at 3`, each(func(d driver.Driver) driver.Driver { return stays{d} })},
+		{"places are changed although that is not declared", "Admin/QueueIsEditedAsDeclared", `the driver declares false`, each(func(d driver.Driver) driver.Driver { return silentEditor{d} })},
 		{"a sweep that is not declared", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `declares expiry events: false; it can sweep: true`, each(func(d driver.Driver) driver.Driver { return undeclared{d} })},
 	}
 }
@@ -285,5 +288,57 @@ func (w undeclared) Unwrap() driver.Driver { return w.Driver }
 func (w undeclared) Capabilities() driver.Capabilities {
 	c := w.Driver.Capabilities()
 	c.ExpiryEvents = false
+	return c
+}
+
+// forgives drops a place as if its waiter had left by itself.
+type forgives struct{ driver.Driver }
+
+func (w forgives) EditPlace(ctx context.Context, r *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	edit, _ := driver.As[driver.QueueEditor](w.Driver)
+	if !r.Drop {
+		return edit.EditPlace(ctx, r)
+	}
+	l, err := w.Inspect(ctx, r.LockID)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range l.Waiters {
+		if p.Ticket == r.Ticket {
+			return &p, w.Leave(ctx, &driver.LeaveRequest{LockID: r.LockID, RequestID: p.RequestID})
+		}
+	}
+	return nil, driver.ErrNoPlace
+}
+
+// stays says that a place was moved.
+type stays struct{ driver.Driver }
+
+func (w stays) EditPlace(ctx context.Context, r *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	edit, _ := driver.As[driver.QueueEditor](w.Driver)
+	if r.Drop {
+		return edit.EditPlace(ctx, r)
+	}
+	l, err := w.Inspect(ctx, r.LockID)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range l.Waiters {
+		if p.Ticket == r.Ticket {
+			p.Priority = r.Priority
+			return &p, nil
+		}
+	}
+	return nil, driver.ErrNoPlace
+}
+
+// silentEditor changes places and says that it does not.
+type silentEditor struct{ driver.Driver }
+
+func (w silentEditor) Unwrap() driver.Driver { return w.Driver }
+
+func (w silentEditor) Capabilities() driver.Capabilities {
+	c := w.Driver.Capabilities()
+	c.EditQueue = false
 	return c
 }

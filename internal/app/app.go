@@ -32,6 +32,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/etcd"
 	"github.com/locksidecar/locksidecar/backend/redis"
 	"github.com/locksidecar/locksidecar/internal/config"
+	"github.com/locksidecar/locksidecar/internal/deadlock"
 	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/internal/policy"
@@ -56,6 +57,9 @@ type Options struct {
 	Notifier *sdnotify.Notifier
 	// Listening is called once the socket answers; nil is allowed.
 	Listening func()
+	// Operators is called with the URL at which operators are served, if they are;
+	// nil is allowed.
+	Operators func(url string)
 	// Logger takes lines for the operator; nil discards them.
 	Logger *slog.Logger
 }
@@ -75,12 +79,13 @@ func OpenDriver(ctx context.Context, url string, env driver.Env) (driver.Driver,
 
 // daemon is a running one.
 type daemon struct {
-	o       Options
-	router  *route.Router
-	server  *socket.Server
-	metrics *metrics.Metrics
-	events  *events.Log
-	sinks   sinks
+	o        Options
+	router   *route.Router
+	server   *socket.Server
+	metrics  *metrics.Metrics
+	events   *events.Log
+	sinks    sinks
+	detector *deadlock.Detector
 	// traces is nil if they are off.
 	traces   *traces.Tracer
 	policy   atomic.Pointer[policy.Policy]
@@ -115,6 +120,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	d.sinks = newSinks(d)
+	d.detector = d.newDetector()
 	if o.Config.Replaced {
 		o.Logger.Warn("the file's backends and routes are not used: a flag or a variable names the one backend")
 	}
@@ -141,7 +147,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	parts := []func(context.Context) error{d.reload, d.servable}
+	parts := []func(context.Context) error{d.reload, d.servable, d.detector.Run}
 	if d.o.Config.Metrics != "" {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.o.Config.Metrics)
 		if err != nil {
@@ -149,6 +155,13 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 		d.o.Logger.Info("metrics are served", driver.LogAddress, "http://"+l.Addr().String()+"/metrics")
 		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
+	}
+	operators, err := d.listenAdmin(ctx)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if operators != nil {
+		parts = append(parts, func(ctx context.Context) error { return d.serveAdmin(ctx, operators) })
 	}
 	if d.o.Notifier != nil {
 		parts = append(parts, d.notify)

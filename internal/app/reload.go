@@ -106,7 +106,7 @@ func (d *daemon) unchangeable(c *config.Config) error {
 		name string
 		same bool
 	}{
-		{"socket.path", c.Socket == was.Socket}, {"socket.mode", c.Mode == was.Mode}, {"metrics", c.Metrics == was.Metrics},
+		{"socket.path", c.Socket == was.Socket}, {"socket.mode", c.Mode == was.Mode}, {"metrics", c.Metrics == was.Metrics}, {"admin", c.Admin.Equal(&was.Admin)},
 		{"traces", c.Traces == was.Traces}, {"lock_classes", reflect.DeepEqual(c.Classes, was.Classes)}, {"limits", c.Limits == was.Limits},
 		{"events.keep", c.Events == was.Events}, {"events.sidecar", c.Sinks.Sidecar == was.Sinks.Sidecar},
 	} {

@@ -13,7 +13,10 @@ import (
 )
 
 // status describes the daemon.
-func (d *daemon) status(context.Context) *lockpb.Status {
+func (d *daemon) status(ctx context.Context, in *lockpb.GetStatusRequest) *lockpb.Status {
+	if in.GetFindDeadlocks() {
+		d.detector.Look(ctx)
+	}
 	d.mu.Lock()
 	reloads := d.reloads
 	d.mu.Unlock()
@@ -29,6 +32,7 @@ func (d *daemon) status(context.Context) *lockpb.Status {
 		s.LeasesHeld += uint64(b.Keeper().Held()) //nolint:gosec // a count
 		s.Waiters += uint64(b.store.Waiting())    //nolint:gosec // a count
 	}
+	d.detector.Describe(s)
 	return s
 }
 
@@ -39,7 +43,7 @@ func (b *branch) message() *lockpb.Backend {
 		Capabilities: &lockpb.Capabilities{
 			MinTtl: durationpb.New(c.MinTTL), MaxTtl: durationpb.New(c.MaxTTL), Lateness: durationpb.New(c.Lateness),
 			Poll: durationpb.New(c.Poll), Shared: c.Shared, MaxWaiters: uint32(c.MaxWaiters), Watch: c.Watch, //nolint:gosec // a small number
-			ExpiryAtOnce: c.ExpiryAtOnce, ExpiryEvents: c.ExpiryEvents, Clock: string(c.Clock), Durability: string(c.Durability), Retention: durationpb.New(c.Retention),
+			ExpiryAtOnce: c.ExpiryAtOnce, ExpiryEvents: c.ExpiryEvents, EditQueue: c.EditQueue, Clock: string(c.Clock), Durability: string(c.Durability), Retention: durationpb.New(c.Retention),
 		},
 	}
 	if !m.Serving {

@@ -281,6 +281,24 @@ func TestNoFalseAlarm(t *testing.T) {
 			other.released("x", b)
 			s.acquired("x", "o2", ticket(3, 0))
 		},
+		"an operator moves a place": func(_ *fleet, s, _ *sidecar) {
+			a := s.acquired("x", "o1")
+			s.queued("x", "o2", 1, 0)
+			s.queued("x", "o3", 2, 0)
+			s.write(&Line{Type: "reprioritized", LockID: "x", OwnerID: "o3", Request: "r-o3", Ticket: 2, Priority: 9, Backend: "main", Reason: "urgent", By: "ops"})
+			s.released("x", a)
+			b := s.acquired("x", "o3", ticket(2, 9))
+			s.released("x", b)
+			s.released("x", s.acquired("x", "o2", ticket(1, 0)))
+		},
+		"an operator ends a wait": func(_ *fleet, s, _ *sidecar) {
+			a := s.acquired("x", "o1")
+			s.queued("x", "o2", 1, 0)
+			s.queued("x", "o3", 2, 0)
+			s.write(&Line{Type: "waiter_cancelled", LockID: "x", OwnerID: "o2", Ticket: 1, Backend: "main", Reason: "stuck", By: "ops"})
+			s.released("x", a)
+			s.released("x", s.acquired("x", "o3", ticket(2, 0)))
+		},
 		"tickets begin anew with a new record": func(f *fleet, s, _ *sidecar) {
 			for i := range 2 {
 				o2, o3 := fmt.Sprint("o2 ", i), fmt.Sprint("o3 ", i)

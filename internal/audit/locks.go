@@ -28,6 +28,8 @@ type lock struct {
 	// queued are the requests that had a place, abandoned those given up.
 	queued    map[string]bool
 	abandoned map[string]instant
+	// moved are the tickets of places to which an operator gave another priority.
+	moved map[int64]bool
 }
 
 type placeName struct {
@@ -114,7 +116,7 @@ func (p *pass) line(at where, l *Line) {
 	if k == nil {
 		k = &lock{
 			id: l.LockID, grants: make(map[int64]*grant), places: make(map[placeName]*place), queued: make(map[string]bool),
-			abandoned: make(map[string]instant),
+			abandoned: make(map[string]instant), moved: make(map[int64]bool),
 		}
 		p.locks[l.LockID] = k
 	}
@@ -146,6 +148,8 @@ func (p *pass) line(at where, l *Line) {
 		if was := k.places[name]; l.Ticket != 0 && (was == nil || told.wall < was.told.wall) {
 			k.places[name] = &place{placeName: name, at: at, backend: p.text(l.Backend), priority: l.Priority, shared: l.Shared, told: told}
 		}
+	case events.TypeReprioritized:
+		k.moved[l.Ticket] = true
 	case events.TypeAbandoned:
 		k.abandoned[p.text(l.Request)] = told
 	case events.TypeReleased:

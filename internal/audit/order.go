@@ -16,7 +16,7 @@ func (p *pass) order(k *lock, grants []*grant) {
 	var waited []*place
 	for _, g := range grants {
 		switch {
-		case g.ticket == 0 && k.queued[g.request] && g.request != "":
+		case g.ticket == 0 && k.queued[g.request] && g.request != "", k.moved[g.ticket]:
 			p.counts.Queued++
 			p.counts.Unordered++
 		case g.ticket != 0:
@@ -44,6 +44,9 @@ func (p *pass) order(k *lock, grants []*grant) {
 		newcomer := g.ticket == 0
 		if newcomer && (g.repeated || k.queued[g.request]) {
 			continue // a hold more, or what became of its place is not known
+		}
+		if k.moved[g.ticket] {
+			continue // where it stood when is the operator's
 		}
 		mine := driver.OrderKey(g.ticket, g.priority)
 		for _, a := range waiting {

@@ -70,8 +70,8 @@ type Report struct {
 	Locks     int `json:"locks"`
 	Grants    int `json:"grants"`
 	Handovers int `json:"handovers"`
-	// Queued are the grants from the queue; of Unordered of them the store did
-	// not tell the ticket, so that their order is not known.
+	// Queued are the grants from the queue. The order of Unordered of them is not
+	// known: the store did not tell the ticket, or an operator moved the place.
 	Queued    int `json:"queued"`
 	Unordered int `json:"unordered"`
 	// Overridden are the leases that an operator ended at once: only their token

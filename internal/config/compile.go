@@ -35,6 +35,8 @@ type Overrides struct {
 	Socket, Metrics, Traces string
 	// PolicyFile names a file of its own, instead of the section policy.
 	PolicyFile string
+	// Admin and AdminToken replace admin.listen and admin.token_file.
+	Admin, AdminToken string
 	// Limits replace those that are not 0.
 	Limits Limits
 }
@@ -44,6 +46,7 @@ type Config struct {
 	Socket  string
 	Mode    fs.FileMode
 	Metrics string
+	Admin   Admin
 	// Traces are off without an endpoint.
 	Traces TracesSection
 	// Backends are those to which a route leads, by name in order. The one that
@@ -60,6 +63,9 @@ type Config struct {
 	Events int
 	// Sinks are where else events go.
 	Sinks Sinks
+	// NoDeadlocks: this sidecar does not look for deadlocks. BreakDeadlocks: it
+	// refuses the victim of one.
+	NoDeadlocks, BreakDeadlocks bool
 	// Leave: at the end the leases are left for adoption.
 	Leave bool
 	// DrainTimeout bounds the end.
@@ -128,8 +134,8 @@ func (f *File) Compile(path string, o Overrides) (*Config, error) {
 }
 
 func (f *File) compile(c *Config, o Overrides) error {
-	if f.Admin != "" {
-		return errors.New("admin: this version has no admin listener; leave the key out")
+	if err := f.Admin.compile(&c.Admin, o); err != nil {
+		return err
 	}
 	c.Socket = first(o.Socket, f.Socket.Path, DefaultSocket)
 	c.Metrics = first(o.Metrics, f.Metrics)
@@ -147,6 +153,8 @@ func (f *File) compile(c *Config, o Overrides) error {
 	if err := f.sinks(c); err != nil {
 		return err
 	}
+	c.NoDeadlocks = f.Deadlock.Detect == Off
+	c.BreakDeadlocks = f.Deadlock.Resolve == ResolveYoungest
 	c.Leave = f.Drain.Leases == Leave
 	if f.Drain.Timeout > 0 {
 		c.DrainTimeout = time.Duration(f.Drain.Timeout)

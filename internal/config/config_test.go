@@ -80,7 +80,7 @@ func TestExampleIsCompleteAndValid(t *testing.T) {
 	if d := cmp.Diff(want, c.Backends); d != "" {
 		t.Error(d)
 	}
-	if c.Policy == nil || c.Metrics != ":9718" || c.Mode != 0o660 || c.Leave || c.DrainTimeout != 10*time.Second || c.Events != 16384 {
+	if c.Policy == nil || c.Metrics != ":9718" || c.Mode != 0o660 || c.Leave || c.DrainTimeout != 10*time.Second || c.Events != 16384 || c.NoDeadlocks || c.BreakDeadlocks {
 		t.Errorf("the example means %+v", c)
 	}
 	for _, l := range c.Limits.All() {
@@ -162,6 +162,8 @@ func TestRefusals(t *testing.T) {
 		{"a duration without unit", two + "drain: {timeout: 10}\n", "line 2: drain.timeout: want a length of time", true},
 		{"a duration of nothing", two + "drain: {timeout: 0s}\n", "line 2: drain.timeout: want a length of time above 0", false},
 		{"another word", two + "drain: {leases: keep}\n", "line 2: drain.leases: want release or leave", true},
+		{"no boolean", two + "deadlock: {detect: sometimes}\n", "line 2: deadlock.detect: want true or false", true},
+		{"a policy that there is not", two + "deadlock: {resolve: oldest}\n", "line 2: deadlock.resolve: want none or youngest-waiter", true},
 		{"a name", "backends: {A: {url: 'embedded:'}}\n", `line 1: backends: the name "A"`, true},
 		{"two URLs", "backends:\n  a: {url: 'embedded:', url_file: /x}\n", `line 2: the backend "a" needs url or url_file`, true},
 		{"no URL", "backends: {a: {}}\n", `line 1: the backend "a" needs url or url_file`, true},
@@ -179,7 +181,12 @@ func TestRefusals(t *testing.T) {
 		{"one call in none", two + "traces: {one_in: 0}\n", "line 2: traces.one_in: want a whole number of at least 1", true},
 		{"a short ttl", two + "routes:\n- {match: a, backend: a, ttl: 1ms}\n", "line 3: the route's ttl is 1ms", false},
 		{"several backends, no routes", "\n" + two, "line 2: there are 2 backends and no routes", false},
-		{"an admin listener", two + "admin: ':1'\n", "admin: this version has no", true},
+		{"an admin listener as a text", two + "admin: ':1'\n", "line 2: admin: want a mapping", true},
+		{"an admin listener for everybody", two + "admin: {listen: '127.0.0.1:1'}\nroutes: [{match: a, backend: a}]\n", "admin: want token_file or client_ca", false},
+		{"a token in the clear", two + "admin: {listen: ':1', token_file: /t}\nroutes: [{match: a, backend: a}]\n", "cross the network in the clear", false},
+		{"a client without a server", two + "admin: {listen: ':1', client_ca: /c}\nroutes: [{match: a, backend: a}]\n", "client_ca needs tls_cert", false},
+		{"half a certificate", two + "admin: {listen: ':1', tls_cert: /c}\nroutes: [{match: a, backend: a}]\n", "want both or none", false},
+		{"an admin listener without a port", two + "admin: {listen: localhost, token_file: /t}\nroutes: [{match: a, backend: a}]\n", "want host:port", false},
 		{"a rule", two + "policy:\n  rules:\n  - locks: [a]\n    may: [own]\n", "own", true},
 		{"a cycle", "socket: &a {path: *a}\n", "line 1: socket.path: want a text", true},
 		{"two documents", two + "---\n" + two, "more than one document", false},
@@ -207,7 +214,7 @@ func TestRefusals(t *testing.T) {
 // Flags and environment win over the file.
 func TestOverrides(t *testing.T) {
 	f, err := config.Parse([]byte(two + "socket: {path: /a}\nmetrics: ':1'\ntraces: {endpoint: 'http://a:1', one_in: 9}\nlimits: {leases: 5, page: 7}\nroutes: [{match: a, backend: a}]\n" +
-		"policy: {rules: []}\ndrain: {leases: leave, timeout: 3s}\n"))
+		"policy: {rules: []}\ndrain: {leases: leave, timeout: 3s}\ndeadlock: {detect: false, resolve: youngest-waiter}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +223,7 @@ func TestOverrides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Socket != "/b" || c.Metrics != ":2" || c.Limits.Leases != 6 || c.Limits.Page != 7 || c.Traces != (config.TracesSection{Endpoint: "http://b:1", OneIn: 9}) || !c.Leave || c.DrainTimeout != 3*time.Second {
+	if c.Socket != "/b" || c.Metrics != ":2" || c.Limits.Leases != 6 || c.Limits.Page != 7 || c.Traces != (config.TracesSection{Endpoint: "http://b:1", OneIn: 9}) || !c.Leave || c.DrainTimeout != 3*time.Second || !c.NoDeadlocks || !c.BreakDeadlocks {
 		t.Errorf("%+v", c)
 	}
 	if d := cmp.Diff([]config.Backend{{URL: "embedded:"}}, c.Backends); d != "" {

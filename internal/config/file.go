@@ -9,7 +9,7 @@ import (
 // holds without it.
 type File struct {
 	Socket      SocketSection             `yaml:"socket" doc:"The Unix socket on which applications are served."`
-	Admin       string                    `yaml:"admin" doc:"Address of the admin listener. This version has none: it must be left out, or empty."`
+	Admin       AdminSection              `yaml:"admin" doc:"The listener for operators: a page and the API's reading calls, over TCP. Without listen there is none."`
 	Metrics     string                    `yaml:"metrics" doc:"Address of /metrics, /healthz and /readyz, such as :9718. Without it there is no such listener."`
 	Traces      TracesSection             `yaml:"traces" doc:"Where spans of what is done for an application's call are sent. Without it there are none."`
 	LockClasses []ClassSection            `yaml:"lock_classes" doc:"What locks are called in metrics, which never have a lock's id: the first class that matches. Locks that none matches are of the class other. At most 20."`
@@ -18,6 +18,7 @@ type File struct {
 	Limits      Limits                    `yaml:"limits" doc:"What one peer may have at a time, and how large its requests may be."`
 	Policy      *policy.Section           `yaml:"policy" doc:"Who may acquire, inspect and force which locks. Without it, whoever may open the socket may do everything."`
 	Events      EventsSection             `yaml:"events" doc:"The events that Watch tells, and where else they go."`
+	Deadlock    DeadlockSection           `yaml:"deadlock" doc:"What is done about owners who wait for each other."`
 	Drain       DrainSection              `yaml:"drain" doc:"What happens on SIGTERM."`
 	// Line is where Backends stand.
 	Line int `yaml:"-"`
@@ -27,6 +28,17 @@ type File struct {
 type SocketSection struct {
 	Path string `yaml:"path" doc:"Its path." default:"/run/locksidecar/api.sock"`
 	Mode Mode   `yaml:"mode" doc:"Its mode, in octal and in quotes. In a pod the shared directory is the boundary: \"0666\" there." default:"0660"`
+}
+
+// AdminSection is about the listener for operators.
+type AdminSection struct {
+	Listen    string   `yaml:"listen" doc:"Its address, such as 127.0.0.1:9717. On another address than one of the loopback it needs tls_cert and tls_key."`
+	TokenFile string   `yaml:"token_file" doc:"A file with the bearer token, 16 characters or more, which is read for each request. It needs this or client_ca."`
+	TLSCert   string   `yaml:"tls_cert" doc:"The listener's certificate, as a PEM file."`
+	TLSKey    string   `yaml:"tls_key" doc:"The key of tls_cert."`
+	ClientCA  string   `yaml:"client_ca" doc:"The authorities, as a PEM file, whose certificates let an operator in."`
+	Hosts     []string `yaml:"hosts" doc:"Further names, without a port, under which operators reach the listener: a request that names another one is refused."`
+	Write     Switch   `yaml:"write" doc:"Whether an operator may force-release, cancel-waiter and reprioritize there." default:"false"`
 }
 
 // BackendSection is one store.
@@ -101,6 +113,12 @@ type WebhookSection struct {
 	Parallel  int      `yaml:"parallel" doc:"How many events are on their way at a time; those of one lock go one after the other." default:"4"`
 	Source    string   `yaml:"source" doc:"The source of the events. Without it, /locksidecar/backends/ and the backend's name."`
 	Line      int      `yaml:"-"`
+}
+
+// DeadlockSection is about owners who wait for each other.
+type DeadlockSection struct {
+	Detect  Switch  `yaml:"detect" doc:"Whether this sidecar looks for deadlocks while somebody waits in it who names its owner." default:"true"`
+	Resolve Resolve `yaml:"resolve" doc:"none: a deadlock is told. youngest-waiter: it is broken, by refusing the waiter whose lease in it is the youngest, if it waits in this sidecar." default:"none"`
 }
 
 // DrainSection is about the end of the process.

@@ -27,6 +27,8 @@ var special = map[reflect.Type]func() schema{
 	reflect.TypeFor[Duration](): func() schema { return schema{"type": "string", "pattern": durationForm} },
 	reflect.TypeFor[Name]():     func() schema { return schema{"type": "string", "pattern": nameForm} },
 	reflect.TypeFor[Mode]():     func() schema { return schema{"type": "string", "pattern": modeForm} },
+	reflect.TypeFor[Switch]():   func() schema { return schema{"type": "boolean"} },
+	reflect.TypeFor[Resolve]():  func() schema { return schema{"enum": []Resolve{ResolveNone, ResolveYoungest}} },
 	reflect.TypeFor[Leases]():   func() schema { return schema{"enum": []Leases{Release, Leave}} },
 	reflect.TypeFor[Patterns](): func() schema { return words(patternSchema()) },
 }
@@ -75,7 +77,6 @@ func schemaOf(t reflect.Type) schema {
 	s := schema{"type": "object", "additionalProperties": false, "properties": properties}
 	switch t {
 	case reflect.TypeFor[File]():
-		properties["admin"].(schema)["maxLength"] = 0
 		properties["lock_classes"].(schema)["maxItems"] = maxClasses
 	case reflect.TypeFor[BackendSection]():
 		s["oneOf"] = []schema{{"required": []string{"url"}}, {"required": []string{"url_file"}}}
@@ -96,6 +97,9 @@ func schemaOf(t reflect.Type) schema {
 func standard(t reflect.Type, value string) any {
 	if n, err := strconv.Atoi(value); err == nil && t.Kind() == reflect.Int {
 		return n
+	}
+	if t == reflect.TypeFor[Switch]() {
+		return Switch(value) == On
 	}
 	return value
 }

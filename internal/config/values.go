@@ -83,6 +83,43 @@ func (l *Leases) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+// Switch is a boolean whose default need not be false.
+type Switch string
+
+// On and Off are the values of a Switch that was set.
+const (
+	On  Switch = "true"
+	Off Switch = "false"
+)
+
+// UnmarshalYAML reads it.
+func (s *Switch) UnmarshalYAML(n *yaml.Node) error {
+	if *s = Switch(n.Value); n.Kind != yaml.ScalarNode || n.Tag != "!!bool" || *s != On && *s != Off {
+		return at(n, fmt.Errorf("want true or false"))
+	}
+	return nil
+}
+
+// Resolve says what becomes of a deadlock.
+type Resolve string
+
+// The policies of a deadlock.
+const (
+	// ResolveNone tells it.
+	ResolveNone Resolve = "none"
+	// ResolveYoungest refuses the waiter whose lease in it is the youngest.
+	ResolveYoungest Resolve = "youngest-waiter"
+)
+
+// UnmarshalYAML reads it.
+func (r *Resolve) UnmarshalYAML(n *yaml.Node) error {
+	s, err := text(n)
+	if *r = Resolve(s); err != nil || *r != ResolveNone && *r != ResolveYoungest {
+		return at(n, fmt.Errorf("want %s or %s", ResolveNone, ResolveYoungest))
+	}
+	return nil
+}
+
 // Patterns are those of a route.
 type Patterns []pattern.Pattern
 

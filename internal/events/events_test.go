@@ -172,6 +172,7 @@ func TestIDsNameFacts(t *testing.T) {
 			{Kind: backend.Released, LockID: "a", Token: 7, RequestID: secret + "2", HoldCount: 1},
 			{Kind: backend.Ended, LockID: "a", Token: 7, Cause: driver.CauseExpired}, {Kind: backend.Ended, LockID: "a", Token: 7, Cause: driver.CauseForced},
 			{Kind: backend.Revoked, LockID: "a", Token: 7},
+			{Kind: backend.Cancelled, LockID: "a", RequestID: secret, Ticket: 3, By: "uid 1", Reason: "why"},
 		} {
 			facts = append(facts, func(l *Log) { l.Happened(e) })
 		}
@@ -194,6 +195,28 @@ func TestIDsNameFacts(t *testing.T) {
 			}
 			if strings.Contains(e.String(), secret) {
 				t.Errorf("%v tells a request id", e)
+			}
+		}
+	})
+}
+
+// A deadlock is told to whoever watches one of its locks, under the one id that
+// whoever finds it gives it.
+func TestDeadlocksAreOfAllTheirLocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(0)
+		d := &lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{
+			{LockId: "x/1", OwnerId: "a", WaitsFor: "b", FencingToken: 1}, {LockId: "y/1", OwnerId: "b", WaitsFor: "a", FencingToken: 2},
+		}}
+		l.Deadlock(d)
+		for prefix, want := range map[string]int{"": 1, "x/": 1, "y/": 1, "z/": 0} {
+			got := rest(t, subscribe(t, l, prefix, Oldest))
+			if len(got) != want {
+				t.Fatalf("%q: %v", prefix, got)
+			}
+			if want == 1 && (got[0].GetId() != "deadlock-0123" || got[0].GetType() != TypeDeadlock || got[0].GetLockId() != "y/1" ||
+				got[0].GetOwnerId() != "b" || len(got[0].GetDeadlock().GetWaits()) != 2) {
+				t.Errorf("told as %v", got[0])
 			}
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/renew"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // The types of events, as the API has them.
@@ -21,6 +22,9 @@ const (
 	TypeLost          = "lost"
 	TypeForceReleased = "force_released"
 	TypeAdopted       = "adopted"
+	TypeCancelled     = "waiter_cancelled"
+	TypeReprioritized = "reprioritized"
+	TypeDeadlock      = "deadlock"
 	TypeMissed        = "missed"
 )
 
@@ -43,6 +47,7 @@ type entry struct {
 	position, queueLength, holdCount int32
 	priority                         uint8
 	shared, ended                    bool
+	deadlock                         *lockpb.Deadlock
 }
 
 // Log keeps the latest events. It is safe for concurrent use.
@@ -138,6 +143,10 @@ func (t Teller) Happened(b backend.Event) {
 		e.kind = TypeReleased
 	case backend.Adopted:
 		e.kind = TypeAdopted
+	case backend.Cancelled:
+		e.kind = TypeCancelled
+	case backend.Reprioritized:
+		e.kind = TypeReprioritized
 	case backend.Revoked:
 		e.kind = TypeForceReleased
 	case backend.Ended:
@@ -164,5 +173,14 @@ func (t Teller) Lost(o renew.LostObservation) {
 
 // processStart is what the process's own time counts from.
 var processStart = time.Now()
+
+// Deadlock enters a deadlock that was found. It is not changed afterwards.
+func (l *Log) Deadlock(d *lockpb.Deadlock) {
+	victim := d.GetWaits()[d.GetVictim()]
+	l.append(entry{
+		kind: TypeDeadlock, lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), token: victim.GetFencingToken(), shared: victim.GetShared(),
+		deadlock: d,
+	}, time.Time{})
+}
 
 func count(n int) int32 { return int32(min(max(n, 0), 1<<31-1)) }

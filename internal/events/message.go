@@ -17,6 +17,8 @@ import (
 func (e *entry) id() string {
 	detail := ""
 	switch {
+	case e.deadlock != nil:
+		return e.kind + "-" + e.deadlock.GetId()
 	case e.kind == TypeForceReleased && !e.ended:
 		detail = ".revoked"
 	case e.kind == TypeReleased && e.holdCount == 0: // the lease's end, whichever hold was the last
@@ -26,6 +28,8 @@ func (e *entry) id() string {
 		detail = "." + hashed(e.lockID, e.requestID) + "." + strconv.FormatInt(e.ticket, 10)
 	case e.kind == TypeAdopted:
 		detail = "." + strconv.FormatInt(e.attach, 10)
+	case e.kind == TypeReprioritized: // a place may get one priority after another
+		detail = "." + hashed(e.lockID, e.requestID) + "." + strconv.Itoa(int(e.priority)) + "." + strconv.FormatInt(e.at, 36)
 	case e.requestID != "":
 		detail = "." + hashed(e.lockID, e.requestID)
 	}
@@ -43,6 +47,7 @@ func (e *entry) message(cursor string) *lockpb.Event {
 	return &lockpb.Event{
 		Id: e.id(), Cursor: cursor, Time: timestamppb.New(time.Unix(0, e.at)), Type: e.kind, LockId: e.lockID, OwnerId: e.ownerID,
 		FencingToken: e.token, Shared: e.shared, Reason: e.reason, Position: uint32(e.position), QueueLength: uint32(e.queueLength), //nolint:gosec // not negative
-		HoldCount: uint32(e.holdCount), Ended: e.ended, //nolint:gosec // not negative
+		Operator: e.by, Ticket: e.ticket, Priority: uint32(e.priority),
+		HoldCount: uint32(e.holdCount), Ended: e.ended, Deadlock: e.deadlock, //nolint:gosec // not negative
 	}
 }

@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,11 +144,18 @@ func (s *Subscription) miss(oldest uint64) *lockpb.Event {
 	return m
 }
 
+// isAbout says whether a lock of the event has the prefix.
+func (e *entry) isAbout(prefix string) bool {
+	return strings.HasPrefix(e.lockID, prefix) || slices.ContainsFunc(e.deadlock.GetWaits(), func(w *lockpb.Wait) bool {
+		return strings.HasPrefix(w.GetLockId(), prefix)
+	})
+}
+
 // messages are those of the batch that the subscription is for.
 func (s *Subscription) messages(from uint64) (found []*lockpb.Event) {
 	for i := range s.batch {
 		e := &s.batch[i]
-		if strings.HasPrefix(e.lockID, s.prefix) {
+		if e.isAbout(s.prefix) {
 			found = append(found, e.message(s.l.cursor(from+uint64(i))))
 		}
 	}

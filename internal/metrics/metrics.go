@@ -39,7 +39,7 @@ type Metrics struct {
 	reloads, limits                      *prometheus.CounterVec
 	delivered, dropped, retries          *prometheus.CounterVec
 	deadlocks, configCurrent, configTime prometheus.Gauge
-	deadlocksDetected                    prometheus.Counter
+	deadlocksDetected, deadlocksBroken   prometheus.Counter
 
 	mu       sync.Mutex
 	backends map[string]*Backend
@@ -121,8 +121,9 @@ func New(o Options) *Metrics {
 		dropped:   r.counter(EventsDropped, "Events that a sink will never get.", "sink"),
 		retries:   r.counter(EventRetries, "Attempts to give events to a sink after the first one.", "sink"),
 
-		deadlocks:         r.gauge(Deadlocks, "Deadlocks that stand, as far as this process knows.").WithLabelValues(),
-		deadlocksDetected: r.counter(DeadlocksDetected, "Deadlocks that this process has found.").WithLabelValues(),
+		deadlocks:         r.gauge(Deadlocks, "Deadlocks that this process's latest look found.").WithLabelValues(),
+		deadlocksDetected: r.counter(DeadlocksDetected, "Deadlocks that this process has found; each process that has a waiter in one may find it.").WithLabelValues(),
+		deadlocksBroken:   r.counter(DeadlocksBroken, "Waiters of this process that were refused to break a deadlock.").WithLabelValues(),
 		configCurrent:     r.gauge(ConfigCurrent, "1 if the latest configuration is in force, 0 if it was refused.").WithLabelValues(),
 		configTime:        r.gauge(ConfigLoaded, "When the configuration that is in force was read.").WithLabelValues(),
 	}
@@ -158,8 +159,12 @@ func (m *Metrics) EventsDropped(sink string, n uint64) {
 // LimitHit counts a refusal. Limits are named by this module, not by callers.
 func (m *Metrics) LimitHit(limit string) { m.limits.WithLabelValues(limit).Inc() }
 
-// Deadlocks says how many deadlocks stand.
-func (m *Metrics) Deadlocks(standing int) { m.deadlocks.Set(float64(standing)) }
+// Deadlocks notes what a look found: how many deadlocks there are, and how many of
+// them are new.
+func (m *Metrics) Deadlocks(standing, fresh int) {
+	m.deadlocks.Set(float64(standing))
+	m.deadlocksDetected.Add(float64(fresh))
+}
 
-// DeadlockDetected counts a deadlock once.
-func (m *Metrics) DeadlockDetected() { m.deadlocksDetected.Inc() }
+// DeadlockBroken counts a waiter that was refused to break a deadlock.
+func (m *Metrics) DeadlockBroken() { m.deadlocksBroken.Inc() }

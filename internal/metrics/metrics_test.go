@@ -25,15 +25,15 @@ func TestCountsAcquiresByResult(t *testing.T) {
 	m := New(Options{}).Backend("redis")
 	for result, err := range map[result]error{
 		granted: nil, held: &driver.HeldError{}, cancelled: context.Canceled,
-		unavailable: fmt.Errorf("acquire: %w", driver.ErrBreakerOpen), invalid: &backend.InvalidError{}, failed: driver.ErrClosed,
+		unavailable: fmt.Errorf("acquire: %w", driver.ErrBreakerOpen), invalid: &backend.InvalidError{}, deadlocked: driver.ErrDeadlock, failed: driver.ErrClosed,
 	} {
 		m.Acquired(backend.AcquireObservation{Shared: true, Wait: time.Millisecond, Err: err, Contended: true})
 		if n := testutil.ToFloat64(m.of[0].acquires[1][result]); n != 1 {
 			t.Errorf("%s counted %v times for %v", resultNames[result], n, err)
 		}
 	}
-	if n := testutil.ToFloat64(m.of[0].contended); n != 6 {
-		t.Errorf("%v contended acquires, want 6", n)
+	if n := testutil.ToFloat64(m.of[0].contended); n != 7 {
+		t.Errorf("%v contended acquires, want 7", n)
 	}
 }
 
@@ -102,7 +102,8 @@ func used(m *Metrics, b *Backend, lock string) {
 	b.Lost(renew.LostObservation{LockID: lock, Reason: renew.Reason(lock)})
 	b.Renewed(renew.RenewedObservation{Result: renew.ResultOK, Left: 10 * time.Second, TTL: 15 * time.Second})
 	b.Renewed(renew.RenewedObservation{Result: lock})
-	m.DeadlockDetected()
+	m.Deadlocks(1, 1)
+	m.DeadlockBroken()
 }
 
 // series counts the lines that are served, but those of the runtime.
@@ -143,7 +144,7 @@ func whole(t *testing.T) *Metrics {
 var names = []string{
 	Acquires, AcquireWait, ContendedAcquires, QueueLength, Waiters, LeasesHeld, LeaseHold, LeasesLost, LeasesExpired, Renewals, RenewalMargin,
 	BackendReady, BackendCalls, BackendCallTime, BackendReplicas, BackendReplicationLag, BackendMemoryUsed, BreakerState, QuarantineRemaining,
-	Deadlocks, DeadlocksDetected, EventsDelivered, EventsDropped, EventRetries, LimitsHit, ConfigReloads, ConfigCurrent, ConfigLoaded, BuildInfo,
+	Deadlocks, DeadlocksDetected, DeadlocksBroken, EventsDelivered, EventsDropped, EventRetries, LimitsHit, ConfigReloads, ConfigCurrent, ConfigLoaded, BuildInfo,
 }
 
 func TestServesWellFormedMetricsWithoutCallersText(t *testing.T) {

@@ -32,6 +32,7 @@ const (
 
 	Deadlocks         = "locksidecar_deadlocks"
 	DeadlocksDetected = "locksidecar_deadlocks_detected_total"
+	DeadlocksBroken   = "locksidecar_deadlocks_broken_total"
 	EventsDelivered   = "locksidecar_events_delivered_total"
 	EventsDropped     = "locksidecar_events_dropped_total"
 	EventRetries      = "locksidecar_event_retries_total"
@@ -60,11 +61,12 @@ const (
 	cancelled
 	unavailable
 	invalid
+	deadlocked
 	failed
 	results
 )
 
-var resultNames = [results]string{"granted", "held", "cancelled", "unavailable", "invalid", "error"}
+var resultNames = [results]string{"granted", "held", "cancelled", "unavailable", "invalid", "deadlock", "error"}
 
 func resultOf(err error) result {
 	switch {
@@ -74,6 +76,8 @@ func resultOf(err error) result {
 		return cancelled
 	case errors.Is(err, driver.ErrHeld):
 		return held
+	case errors.Is(err, driver.ErrDeadlock):
+		return deadlocked
 	case errors.Is(err, driver.ErrInvalid):
 		return invalid
 	case errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrIndeterminate), errors.Is(err, driver.ErrQuarantined):

@@ -16,7 +16,7 @@ const (
 	Acquire Verb = "acquire"
 	// Inspect reads who holds a lock and who waits for it.
 	Inspect Verb = "inspect"
-	// Force revokes or ends another's lease.
+	// Force revokes or ends another's lease, and ends or moves another's wait.
 	Force Verb = "force"
 )
 

@@ -116,6 +116,26 @@ func (r *Router) ForceRelease(ctx context.Context, req *backend.ForceReleaseRequ
 	return res, b.named(req.LockID, err)
 }
 
+// CancelWaiter ends a wait where the lock is.
+func (r *Router) CancelWaiter(ctx context.Context, req *backend.WaiterRequest) (*driver.Waiter, error) {
+	return r.edit(req, func(s Store) (*driver.Waiter, error) { return s.CancelWaiter(ctx, req) })
+}
+
+// Reprioritize moves a waiter where the lock is.
+func (r *Router) Reprioritize(ctx context.Context, req *backend.WaiterRequest) (*driver.Waiter, error) {
+	return r.edit(req, func(s Store) (*driver.Waiter, error) { return s.Reprioritize(ctx, req) })
+}
+
+// edit changes the queue that Get shows: a ticket means nothing on another branch.
+func (r *Router) edit(req *backend.WaiterRequest, change func(Store) (*driver.Waiter, error)) (*driver.Waiter, error) {
+	b, err := r.where(req.LockID)
+	if err != nil {
+		return nil, fmt.Errorf("change the queue of %q: %w", req.LockID, err)
+	}
+	w, err := change(b.store)
+	return w, b.named(req.LockID, err)
+}
+
 // List reads a page of one backend's locks; the pages of all follow each other.
 // A page token is the branch's and the store's own.
 func (r *Router) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {

@@ -57,7 +57,7 @@ func serve(ctx context.Context, url, path string) error {
 	keeper := renew.New(store, renew.Options{Logger: logger})
 	server := socket.New(socket.Options{
 		Locks: store, Sessions: socket.Kept(keeper), Logger: logger,
-		Status: func(context.Context) *lockpb.Status { return status(store) },
+		Status: func(context.Context, *lockpb.GetStatusRequest) *lockpb.Status { return status(store) },
 	})
 	listener, err := socket.Listen(path, 0o660)
 	if err != nil {

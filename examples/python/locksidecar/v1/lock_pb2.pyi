@@ -165,16 +165,18 @@ class Holder(_message.Message):
     def __init__(self, owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., hold_count: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoked: bool = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Waiter(_message.Message):
-    __slots__ = ("owner_id", "position", "shared", "priority")
+    __slots__ = ("owner_id", "position", "shared", "priority", "ticket")
     OWNER_ID_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     SHARED_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
     owner_id: str
     position: int
     shared: bool
     priority: int
-    def __init__(self, owner_id: _Optional[str] = ..., position: _Optional[int] = ..., shared: bool = ..., priority: _Optional[int] = ...) -> None: ...
+    ticket: int
+    def __init__(self, owner_id: _Optional[str] = ..., position: _Optional[int] = ..., shared: bool = ..., priority: _Optional[int] = ..., ticket: _Optional[int] = ...) -> None: ...
 
 class HoldRequest(_message.Message):
     __slots__ = ("acquire", "release", "adopt")
@@ -304,6 +306,44 @@ class ForceReleaseResponse(_message.Message):
     ended: bool
     def __init__(self, lock_id: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., ended: bool = ...) -> None: ...
 
+class CancelWaiterRequest(_message.Message):
+    __slots__ = ("lock_id", "ticket", "reason")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    ticket: int
+    reason: str
+    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelWaiterResponse(_message.Message):
+    __slots__ = ("lock_id", "waiter")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITER_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    waiter: Waiter
+    def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
+
+class ReprioritizeRequest(_message.Message):
+    __slots__ = ("lock_id", "ticket", "priority", "reason")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    ticket: int
+    priority: int
+    reason: str
+    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ReprioritizeResponse(_message.Message):
+    __slots__ = ("lock_id", "waiter")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITER_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    waiter: Waiter
+    def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
+
 class WatchRequest(_message.Message):
     __slots__ = ("prefix", "after")
     PREFIX_FIELD_NUMBER: _ClassVar[int]
@@ -313,7 +353,7 @@ class WatchRequest(_message.Message):
     def __init__(self, prefix: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("id", "cursor", "time", "type", "lock_id", "owner_id", "fencing_token", "shared", "reason", "position", "queue_length", "hold_count", "ended", "missed")
+    __slots__ = ("id", "cursor", "time", "type", "lock_id", "owner_id", "fencing_token", "shared", "reason", "position", "queue_length", "hold_count", "ended", "missed", "deadlock", "operator", "ticket", "priority")
     ID_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
@@ -328,6 +368,10 @@ class Event(_message.Message):
     HOLD_COUNT_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     MISSED_FIELD_NUMBER: _ClassVar[int]
+    DEADLOCK_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     id: str
     cursor: str
     time: _timestamp_pb2.Timestamp
@@ -342,27 +386,81 @@ class Event(_message.Message):
     hold_count: int
     ended: bool
     missed: int
-    def __init__(self, id: _Optional[str] = ..., cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., type: _Optional[str] = ..., lock_id: _Optional[str] = ..., owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., reason: _Optional[str] = ..., position: _Optional[int] = ..., queue_length: _Optional[int] = ..., hold_count: _Optional[int] = ..., ended: bool = ..., missed: _Optional[int] = ...) -> None: ...
+    deadlock: Deadlock
+    operator: str
+    ticket: int
+    priority: int
+    def __init__(self, id: _Optional[str] = ..., cursor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., type: _Optional[str] = ..., lock_id: _Optional[str] = ..., owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., reason: _Optional[str] = ..., position: _Optional[int] = ..., queue_length: _Optional[int] = ..., hold_count: _Optional[int] = ..., ended: bool = ..., missed: _Optional[int] = ..., deadlock: _Optional[_Union[Deadlock, _Mapping]] = ..., operator: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class Deadlock(_message.Message):
+    __slots__ = ("id", "waits", "victim")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
+    VICTIM_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    waits: _containers.RepeatedCompositeFieldContainer[Wait]
+    victim: int
+    def __init__(self, id: _Optional[str] = ..., waits: _Optional[_Iterable[_Union[Wait, _Mapping]]] = ..., victim: _Optional[int] = ...) -> None: ...
+
+class Wait(_message.Message):
+    __slots__ = ("lock_id", "backend", "owner_id", "ticket", "shared", "waits_for", "fencing_token")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    OWNER_ID_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    backend: str
+    owner_id: str
+    ticket: int
+    shared: bool
+    waits_for: str
+    fencing_token: int
+    def __init__(self, lock_id: _Optional[str] = ..., backend: _Optional[str] = ..., owner_id: _Optional[str] = ..., ticket: _Optional[int] = ..., shared: bool = ..., waits_for: _Optional[str] = ..., fencing_token: _Optional[int] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("find_deadlocks",)
+    FIND_DEADLOCKS_FIELD_NUMBER: _ClassVar[int]
+    find_deadlocks: bool
+    def __init__(self, find_deadlocks: bool = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("build", "backends", "leases_held", "waiters", "draining", "configuration")
+    __slots__ = ("build", "backends", "leases_held", "waiters", "draining", "configuration", "deadlocks", "deadlock_search")
     BUILD_FIELD_NUMBER: _ClassVar[int]
     BACKENDS_FIELD_NUMBER: _ClassVar[int]
     LEASES_HELD_FIELD_NUMBER: _ClassVar[int]
     WAITERS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    DEADLOCKS_FIELD_NUMBER: _ClassVar[int]
+    DEADLOCK_SEARCH_FIELD_NUMBER: _ClassVar[int]
     build: Build
     backends: _containers.RepeatedCompositeFieldContainer[Backend]
     leases_held: int
     waiters: int
     draining: bool
     configuration: Configuration
-    def __init__(self, build: _Optional[_Union[Build, _Mapping]] = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., leases_held: _Optional[int] = ..., waiters: _Optional[int] = ..., draining: bool = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ...) -> None: ...
+    deadlocks: _containers.RepeatedCompositeFieldContainer[Deadlock]
+    deadlock_search: DeadlockSearch
+    def __init__(self, build: _Optional[_Union[Build, _Mapping]] = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., leases_held: _Optional[int] = ..., waiters: _Optional[int] = ..., draining: bool = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., deadlocks: _Optional[_Iterable[_Union[Deadlock, _Mapping]]] = ..., deadlock_search: _Optional[_Union[DeadlockSearch, _Mapping]] = ...) -> None: ...
+
+class DeadlockSearch(_message.Message):
+    __slots__ = ("time", "locks", "truncated", "failed", "detect", "resolve")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    LOCKS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    DETECT_FIELD_NUMBER: _ClassVar[int]
+    RESOLVE_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    locks: int
+    truncated: bool
+    failed: _containers.RepeatedScalarFieldContainer[str]
+    detect: bool
+    resolve: bool
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., locks: _Optional[int] = ..., truncated: bool = ..., failed: _Optional[_Iterable[str]] = ..., detect: bool = ..., resolve: bool = ...) -> None: ...
 
 class Configuration(_message.Message):
     __slots__ = ("loaded_at", "reloads", "refused", "stale")
@@ -427,7 +525,7 @@ class Server(_message.Message):
     def __init__(self, role: _Optional[str] = ..., version: _Optional[str] = ..., run_id: _Optional[str] = ..., persistence: _Optional[str] = ..., eviction_policy: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., refused: _Optional[str] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("min_ttl", "max_ttl", "lateness", "poll", "shared", "max_waiters", "watch", "expiry_at_once", "clock", "durability", "retention", "expiry_events")
+    __slots__ = ("min_ttl", "max_ttl", "lateness", "poll", "shared", "max_waiters", "watch", "expiry_at_once", "clock", "durability", "retention", "expiry_events", "edit_queue")
     MIN_TTL_FIELD_NUMBER: _ClassVar[int]
     MAX_TTL_FIELD_NUMBER: _ClassVar[int]
     LATENESS_FIELD_NUMBER: _ClassVar[int]
@@ -440,6 +538,7 @@ class Capabilities(_message.Message):
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
     EXPIRY_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    EDIT_QUEUE_FIELD_NUMBER: _ClassVar[int]
     min_ttl: _duration_pb2.Duration
     max_ttl: _duration_pb2.Duration
     lateness: _duration_pb2.Duration
@@ -452,4 +551,5 @@ class Capabilities(_message.Message):
     durability: str
     retention: _duration_pb2.Duration
     expiry_events: bool
-    def __init__(self, min_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lateness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., poll: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shared: bool = ..., max_waiters: _Optional[int] = ..., watch: bool = ..., expiry_at_once: bool = ..., clock: _Optional[str] = ..., durability: _Optional[str] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expiry_events: bool = ...) -> None: ...
+    edit_queue: bool
+    def __init__(self, min_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lateness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., poll: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shared: bool = ..., max_waiters: _Optional[int] = ..., watch: bool = ..., expiry_at_once: bool = ..., clock: _Optional[str] = ..., durability: _Optional[str] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expiry_events: bool = ..., edit_queue: bool = ...) -> None: ...

@@ -313,6 +313,16 @@ class AdminServiceStub(object):
                 request_serializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseRequest.SerializeToString,
                 response_deserializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseResponse.FromString,
                 _registered_method=True)
+        self.CancelWaiter = channel.unary_unary(
+                '/locksidecar.v1.AdminService/CancelWaiter',
+                request_serializer=locksidecar_dot_v1_dot_lock__pb2.CancelWaiterRequest.SerializeToString,
+                response_deserializer=locksidecar_dot_v1_dot_lock__pb2.CancelWaiterResponse.FromString,
+                _registered_method=True)
+        self.Reprioritize = channel.unary_unary(
+                '/locksidecar.v1.AdminService/Reprioritize',
+                request_serializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeRequest.SerializeToString,
+                response_deserializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/locksidecar.v1.AdminService/Watch',
                 request_serializer=locksidecar_dot_v1_dot_lock__pb2.WatchRequest.SerializeToString,
@@ -347,6 +357,24 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelWaiter(self, request, context):
+        """CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+        fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+        makes soon. What holds the lock is not touched.
+        POST /locks/{id}:cancel-waiter
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reprioritize(self, request, context):
+        """Reprioritize gives another's place another priority, and so another position.
+        POST /locks/{id}:reprioritize
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch tells what this sidecar did for its applications and what it found
         expired, as it happens. The events of a fleet are those of all its
@@ -359,8 +387,9 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """GetStatus shows backends, their capabilities and this build.
-        GET /status
+        """GetStatus shows backends, their capabilities, the deadlocks that are known
+        and this build.
+        GET /status?find_deadlocks=
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -378,6 +407,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ForceRelease,
                     request_deserializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseRequest.FromString,
                     response_serializer=locksidecar_dot_v1_dot_lock__pb2.ForceReleaseResponse.SerializeToString,
+            ),
+            'CancelWaiter': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelWaiter,
+                    request_deserializer=locksidecar_dot_v1_dot_lock__pb2.CancelWaiterRequest.FromString,
+                    response_serializer=locksidecar_dot_v1_dot_lock__pb2.CancelWaiterResponse.SerializeToString,
+            ),
+            'Reprioritize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reprioritize,
+                    request_deserializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeRequest.FromString,
+                    response_serializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -445,6 +484,60 @@ class AdminService(object):
             '/locksidecar.v1.AdminService/ForceRelease',
             locksidecar_dot_v1_dot_lock__pb2.ForceReleaseRequest.SerializeToString,
             locksidecar_dot_v1_dot_lock__pb2.ForceReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelWaiter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/locksidecar.v1.AdminService/CancelWaiter',
+            locksidecar_dot_v1_dot_lock__pb2.CancelWaiterRequest.SerializeToString,
+            locksidecar_dot_v1_dot_lock__pb2.CancelWaiterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reprioritize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/locksidecar.v1.AdminService/Reprioritize',
+            locksidecar_dot_v1_dot_lock__pb2.ReprioritizeRequest.SerializeToString,
+            locksidecar_dot_v1_dot_lock__pb2.ReprioritizeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -763,9 +763,11 @@ type Waiter struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	OwnerId string                 `protobuf:"bytes,1,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
 	// From 1.
-	Position      uint32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
-	Shared        bool   `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
-	Priority      uint32 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	Position uint32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	Shared   bool   `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	Priority uint32 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	// The number of the place: it rises with each place of the lock.
+	Ticket        int64 `protobuf:"varint,5,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -824,6 +826,13 @@ func (x *Waiter) GetShared() bool {
 func (x *Waiter) GetPriority() uint32 {
 	if x != nil {
 		return x.Priority
+	}
+	return 0
+}
+
+func (x *Waiter) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
 	}
 	return 0
 }
@@ -1698,6 +1707,245 @@ func (x *ForceReleaseResponse) GetEnded() bool {
 	return false
 }
 
+type CancelWaiterRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// Of the place, as Get shows it: a place that was taken since is not touched.
+	Ticket int64 `protobuf:"varint,2,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// Why, at most 512 bytes; required.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelWaiterRequest) Reset() {
+	*x = CancelWaiterRequest{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelWaiterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelWaiterRequest) ProtoMessage() {}
+
+func (x *CancelWaiterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelWaiterRequest.ProtoReflect.Descriptor instead.
+func (*CancelWaiterRequest) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CancelWaiterRequest) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *CancelWaiterRequest) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *CancelWaiterRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CancelWaiterResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The place as it was.
+	Waiter        *Waiter `protobuf:"bytes,2,opt,name=waiter,proto3" json:"waiter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelWaiterResponse) Reset() {
+	*x = CancelWaiterResponse{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelWaiterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelWaiterResponse) ProtoMessage() {}
+
+func (x *CancelWaiterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelWaiterResponse.ProtoReflect.Descriptor instead.
+func (*CancelWaiterResponse) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CancelWaiterResponse) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *CancelWaiterResponse) GetWaiter() *Waiter {
+	if x != nil {
+		return x.Waiter
+	}
+	return nil
+}
+
+type ReprioritizeRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// Of the place, as Get shows it.
+	Ticket int64 `protobuf:"varint,2,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// 0 to 9, as in AcquireRequest.
+	Priority uint32 `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Why, at most 512 bytes; required.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReprioritizeRequest) Reset() {
+	*x = ReprioritizeRequest{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReprioritizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReprioritizeRequest) ProtoMessage() {}
+
+func (x *ReprioritizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReprioritizeRequest.ProtoReflect.Descriptor instead.
+func (*ReprioritizeRequest) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReprioritizeRequest) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *ReprioritizeRequest) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *ReprioritizeRequest) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *ReprioritizeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReprioritizeResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The place as it is now.
+	Waiter        *Waiter `protobuf:"bytes,2,opt,name=waiter,proto3" json:"waiter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReprioritizeResponse) Reset() {
+	*x = ReprioritizeResponse{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReprioritizeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReprioritizeResponse) ProtoMessage() {}
+
+func (x *ReprioritizeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReprioritizeResponse.ProtoReflect.Descriptor instead.
+func (*ReprioritizeResponse) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReprioritizeResponse) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *ReprioritizeResponse) GetWaiter() *Waiter {
+	if x != nil {
+		return x.Waiter
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only events of locks whose ids start with this.
@@ -1711,7 +1959,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1971,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[20]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1984,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRequest) GetPrefix() string {
@@ -1766,10 +2014,14 @@ type Event struct {
 	// queued: an acquire waits, at position.
 	// abandoned: an acquire was given up: it waited no longer, or nobody
 	// received what it was granted.
+	// deadlock: owners wait for each other; deadlock has the whole cycle, the other
+	// fields are of the wait that ends it if it is broken.
 	// released: a hold was released; with hold_count 0 the lease ended.
 	// expired: a lease ended because nobody renewed it.
 	// lost: an application was told that the lease held for it is lost.
 	// force_released: an operator revoked a lease, or ended it (ended).
+	// waiter_cancelled: an operator ended a wait, with the place ticket.
+	// reprioritized: an operator gave the place ticket another priority.
 	// missed: events before this one are not kept any more, or are of an earlier
 	// life of the sidecar. Read the state by List.
 	// Others may be added: ignore what you do not know.
@@ -1781,8 +2033,10 @@ type Event struct {
 	FencingToken int64 `protobuf:"varint,7,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	Shared       bool  `protobuf:"varint,8,opt,name=shared,proto3" json:"shared,omitempty"`
 	// lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
-	// wait ran out), failed, or undone (by a release that named only the
-	// request). force_released: what the operator gave, if it is known.
+	// wait ran out), failed, undone (by a release that named only the request),
+	// deadlock (refused to break one) or forced (an operator ended it).
+	// force_released, waiter_cancelled, reprioritized: what the operator gave, if
+	// it is known.
 	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	// queued: from 1.
 	Position uint32 `protobuf:"varint,10,opt,name=position,proto3" json:"position,omitempty"`
@@ -1793,14 +2047,24 @@ type Event struct {
 	// force_released: the lease was ended at once; else it was revoked.
 	Ended bool `protobuf:"varint,13,opt,name=ended,proto3" json:"ended,omitempty"`
 	// missed: how many events are missing, of any lock; 0 if that is unknown.
-	Missed        uint64 `protobuf:"varint,14,opt,name=missed,proto3" json:"missed,omitempty"`
+	Missed uint64 `protobuf:"varint,14,opt,name=missed,proto3" json:"missed,omitempty"`
+	// deadlock: what was found.
+	Deadlock *Deadlock `protobuf:"bytes,15,opt,name=deadlock,proto3" json:"deadlock,omitempty"`
+	// force_released, waiter_cancelled, reprioritized: who did it, as the kernel
+	// tells: "uid=1000 gid=1000 pid=4711", or of the admin
+	// listener: the name of a certificate, or "token". Empty where it is not known.
+	Operator string `protobuf:"bytes,16,opt,name=operator,proto3" json:"operator,omitempty"`
+	// waiter_cancelled, reprioritized: the place.
+	Ticket int64 `protobuf:"varint,17,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// reprioritized: from now on.
+	Priority      uint32 `protobuf:"varint,18,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +2076,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[21]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +2089,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Event) GetId() string {
@@ -1926,15 +2190,209 @@ func (x *Event) GetMissed() uint64 {
 	return 0
 }
 
+func (x *Event) GetDeadlock() *Deadlock {
+	if x != nil {
+		return x.Deadlock
+	}
+	return nil
+}
+
+func (x *Event) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *Event) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *Event) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+// Deadlock is a cycle of owners that wait for each other. It is shown only to
+// those who may inspect all of its locks.
+type Deadlock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whoever finds it gives it this id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Each wait is for the owner of the next one, the last for that of the first.
+	Waits []*Wait `protobuf:"bytes,2,rep,name=waits,proto3" json:"waits,omitempty"`
+	// The index, in waits, of the one that is refused (DEADLOCK) if the
+	// configuration says that deadlocks are to be broken: that of the owner whose
+	// lease in the cycle is the youngest.
+	Victim        uint32 `protobuf:"varint,3,opt,name=victim,proto3" json:"victim,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deadlock) Reset() {
+	*x = Deadlock{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deadlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deadlock) ProtoMessage() {}
+
+func (x *Deadlock) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deadlock.ProtoReflect.Descriptor instead.
+func (*Deadlock) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Deadlock) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Deadlock) GetWaits() []*Wait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *Deadlock) GetVictim() uint32 {
+	if x != nil {
+		return x.Victim
+	}
+	return 0
+}
+
+// Wait is an owner's wait for another.
+type Wait struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The name of the lock's backend, in this sidecar.
+	Backend string `protobuf:"bytes,2,opt,name=backend,proto3" json:"backend,omitempty"`
+	// Who waits, with which place.
+	OwnerId string `protobuf:"bytes,3,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	Ticket  int64  `protobuf:"varint,4,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	Shared  bool   `protobuf:"varint,5,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Who stands in the way: as a holder, with this token, or, if it is 0, as a
+	// waiter before this one.
+	WaitsFor      string `protobuf:"bytes,6,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	FencingToken  int64  `protobuf:"varint,7,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wait) Reset() {
+	*x = Wait{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wait) ProtoMessage() {}
+
+func (x *Wait) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Wait) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *Wait) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *Wait) GetOwnerId() string {
+	if x != nil {
+		return x.OwnerId
+	}
+	return ""
+}
+
+func (x *Wait) GetTicket() int64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *Wait) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *Wait) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+func (x *Wait) GetFencingToken() int64 {
+	if x != nil {
+		return x.FencingToken
+	}
+	return 0
+}
+
 type GetStatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Look for deadlocks now, which reads the contended locks of all backends.
+	FindDeadlocks bool `protobuf:"varint,1,opt,name=find_deadlocks,json=findDeadlocks,proto3" json:"find_deadlocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2404,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[22]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2417,14 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetStatusRequest) GetFindDeadlocks() bool {
+	if x != nil {
+		return x.FindDeadlocks
+	}
+	return false
 }
 
 type Status struct {
@@ -1974,13 +2439,17 @@ type Status struct {
 	Draining bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
 	// What became of the configuration since the start.
 	Configuration *Configuration `protobuf:"bytes,6,opt,name=configuration,proto3" json:"configuration,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// What the latest look for deadlocks found. A sidecar looks by itself only
+	// while somebody who named an owner waits in it.
+	Deadlocks      []*Deadlock     `protobuf:"bytes,7,rep,name=deadlocks,proto3" json:"deadlocks,omitempty"`
+	DeadlockSearch *DeadlockSearch `protobuf:"bytes,8,opt,name=deadlock_search,json=deadlockSearch,proto3" json:"deadlock_search,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2461,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[23]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2474,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Status) GetBuild() *Build {
@@ -2050,6 +2519,112 @@ func (x *Status) GetConfiguration() *Configuration {
 	return nil
 }
 
+func (x *Status) GetDeadlocks() []*Deadlock {
+	if x != nil {
+		return x.Deadlocks
+	}
+	return nil
+}
+
+func (x *Status) GetDeadlockSearch() *DeadlockSearch {
+	if x != nil {
+		return x.DeadlockSearch
+	}
+	return nil
+}
+
+// DeadlockSearch is the latest look for deadlocks.
+type DeadlockSearch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it began; unset: there was none.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// How many contended locks it saw.
+	Locks uint32 `protobuf:"varint,2,opt,name=locks,proto3" json:"locks,omitempty"`
+	// It reached a limit (10,000 contended locks of a backend, 1,048,576 waits or
+	// 64 deadlocks): there may be more.
+	Truncated bool `protobuf:"varint,3,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// The backends that could not be read.
+	Failed []string `protobuf:"bytes,4,rep,name=failed,proto3" json:"failed,omitempty"`
+	// Whether this sidecar looks by itself, and whether it refuses those who wait
+	// in it to break a deadlock.
+	Detect        bool `protobuf:"varint,5,opt,name=detect,proto3" json:"detect,omitempty"`
+	Resolve       bool `protobuf:"varint,6,opt,name=resolve,proto3" json:"resolve,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadlockSearch) Reset() {
+	*x = DeadlockSearch{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadlockSearch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadlockSearch) ProtoMessage() {}
+
+func (x *DeadlockSearch) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadlockSearch.ProtoReflect.Descriptor instead.
+func (*DeadlockSearch) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *DeadlockSearch) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *DeadlockSearch) GetLocks() uint32 {
+	if x != nil {
+		return x.Locks
+	}
+	return 0
+}
+
+func (x *DeadlockSearch) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+func (x *DeadlockSearch) GetFailed() []string {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *DeadlockSearch) GetDetect() bool {
+	if x != nil {
+		return x.Detect
+	}
+	return false
+}
+
+func (x *DeadlockSearch) GetResolve() bool {
+	if x != nil {
+		return x.Resolve
+	}
+	return false
+}
+
 type Configuration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When what is in force was read.
@@ -2066,7 +2641,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2653,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2666,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Configuration) GetLoadedAt() *timestamppb.Timestamp {
@@ -2133,7 +2708,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2720,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2733,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Build) GetVersion() string {
@@ -2205,7 +2780,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2792,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2805,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Backend) GetName() string {
@@ -2315,7 +2890,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2902,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2915,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Server) GetRole() string {
@@ -2414,14 +2989,16 @@ type Capabilities struct {
 	Retention    *durationpb.Duration   `protobuf:"bytes,11,opt,name=retention,proto3" json:"retention,omitempty"`
 	// An expiry is told as an event although nobody waits for the lock; else it
 	// is told when somebody next asks for it.
-	ExpiryEvents  bool `protobuf:"varint,12,opt,name=expiry_events,json=expiryEvents,proto3" json:"expiry_events,omitempty"`
+	ExpiryEvents bool `protobuf:"varint,12,opt,name=expiry_events,json=expiryEvents,proto3" json:"expiry_events,omitempty"`
+	// CancelWaiter and Reprioritize are supported.
+	EditQueue     bool `protobuf:"varint,13,opt,name=edit_queue,json=editQueue,proto3" json:"edit_queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +3010,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +3023,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Capabilities) GetMinTtl() *durationpb.Duration {
@@ -2529,6 +3106,13 @@ func (x *Capabilities) GetRetention() *durationpb.Duration {
 func (x *Capabilities) GetExpiryEvents() bool {
 	if x != nil {
 		return x.ExpiryEvents
+	}
+	return false
+}
+
+func (x *Capabilities) GetEditQueue() bool {
+	if x != nil {
+		return x.EditQueue
 	}
 	return false
 }
@@ -2616,12 +3200,13 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\bmetadata\x18\t \x03(\v2$.locksidecar.v1.Holder.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x01\n" +
 	"\x06Waiter\x12\x19\n" +
 	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
 	"\x06shared\x18\x03 \x01(\bR\x06shared\x12\x1a\n" +
-	"\bpriority\x18\x04 \x01(\rR\bpriority\"\xc6\x01\n" +
+	"\bpriority\x18\x04 \x01(\rR\bpriority\x12\x16\n" +
+	"\x06ticket\x18\x05 \x01(\x03R\x06ticket\"\xc6\x01\n" +
 	"\vHoldRequest\x12:\n" +
 	"\aacquire\x18\x01 \x01(\v2\x1e.locksidecar.v1.AcquireRequestH\x00R\aacquire\x12:\n" +
 	"\arelease\x18\x02 \x01(\v2\x1e.locksidecar.v1.ReleaseRequestH\x00R\arelease\x124\n" +
@@ -2679,10 +3264,25 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\x14ForceReleaseResponse\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
 	"\x06holder\x18\x02 \x01(\v2\x16.locksidecar.v1.HolderR\x06holder\x12\x14\n" +
-	"\x05ended\x18\x03 \x01(\bR\x05ended\"<\n" +
+	"\x05ended\x18\x03 \x01(\bR\x05ended\"^\n" +
+	"\x13CancelWaiterRequest\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x16\n" +
+	"\x06ticket\x18\x02 \x01(\x03R\x06ticket\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"_\n" +
+	"\x14CancelWaiterResponse\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
+	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"z\n" +
+	"\x13ReprioritizeRequest\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x16\n" +
+	"\x06ticket\x18\x02 \x01(\x03R\x06ticket\x12\x1a\n" +
+	"\bpriority\x18\x03 \x01(\rR\bpriority\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"_\n" +
+	"\x14ReprioritizeResponse\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
+	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"<\n" +
 	"\fWatchRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\tR\x05after\"\x88\x03\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"\x8e\x04\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12.\n" +
@@ -2699,8 +3299,25 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"hold_count\x18\f \x01(\rR\tholdCount\x12\x14\n" +
 	"\x05ended\x18\r \x01(\bR\x05ended\x12\x16\n" +
-	"\x06missed\x18\x0e \x01(\x04R\x06missed\"\x12\n" +
-	"\x10GetStatusRequest\"\x86\x02\n" +
+	"\x06missed\x18\x0e \x01(\x04R\x06missed\x124\n" +
+	"\bdeadlock\x18\x0f \x01(\v2\x18.locksidecar.v1.DeadlockR\bdeadlock\x12\x1a\n" +
+	"\boperator\x18\x10 \x01(\tR\boperator\x12\x16\n" +
+	"\x06ticket\x18\x11 \x01(\x03R\x06ticket\x12\x1a\n" +
+	"\bpriority\x18\x12 \x01(\rR\bpriority\"^\n" +
+	"\bDeadlock\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x05waits\x18\x02 \x03(\v2\x14.locksidecar.v1.WaitR\x05waits\x12\x16\n" +
+	"\x06victim\x18\x03 \x01(\rR\x06victim\"\xc6\x01\n" +
+	"\x04Wait\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x18\n" +
+	"\abackend\x18\x02 \x01(\tR\abackend\x12\x19\n" +
+	"\bowner_id\x18\x03 \x01(\tR\aownerId\x12\x16\n" +
+	"\x06ticket\x18\x04 \x01(\x03R\x06ticket\x12\x16\n" +
+	"\x06shared\x18\x05 \x01(\bR\x06shared\x12\x1b\n" +
+	"\twaits_for\x18\x06 \x01(\tR\bwaitsFor\x12#\n" +
+	"\rfencing_token\x18\a \x01(\x03R\ffencingToken\"9\n" +
+	"\x10GetStatusRequest\x12%\n" +
+	"\x0efind_deadlocks\x18\x01 \x01(\bR\rfindDeadlocks\"\x87\x03\n" +
 	"\x06Status\x12+\n" +
 	"\x05build\x18\x01 \x01(\v2\x15.locksidecar.v1.BuildR\x05build\x123\n" +
 	"\bbackends\x18\x02 \x03(\v2\x17.locksidecar.v1.BackendR\bbackends\x12\x1f\n" +
@@ -2708,7 +3325,16 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"leasesHeld\x12\x18\n" +
 	"\awaiters\x18\x04 \x01(\x04R\awaiters\x12\x1a\n" +
 	"\bdraining\x18\x05 \x01(\bR\bdraining\x12C\n" +
-	"\rconfiguration\x18\x06 \x01(\v2\x1d.locksidecar.v1.ConfigurationR\rconfiguration\"\x92\x01\n" +
+	"\rconfiguration\x18\x06 \x01(\v2\x1d.locksidecar.v1.ConfigurationR\rconfiguration\x126\n" +
+	"\tdeadlocks\x18\a \x03(\v2\x18.locksidecar.v1.DeadlockR\tdeadlocks\x12G\n" +
+	"\x0fdeadlock_search\x18\b \x01(\v2\x1e.locksidecar.v1.DeadlockSearchR\x0edeadlockSearch\"\xbe\x01\n" +
+	"\x0eDeadlockSearch\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05locks\x18\x02 \x01(\rR\x05locks\x12\x1c\n" +
+	"\ttruncated\x18\x03 \x01(\bR\ttruncated\x12\x16\n" +
+	"\x06failed\x18\x04 \x03(\tR\x06failed\x12\x16\n" +
+	"\x06detect\x18\x05 \x01(\bR\x06detect\x12\x18\n" +
+	"\aresolve\x18\x06 \x01(\bR\aresolve\"\x92\x01\n" +
 	"\rConfiguration\x127\n" +
 	"\tloaded_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bloadedAt\x12\x18\n" +
 	"\areloads\x18\x02 \x01(\rR\areloads\x12\x18\n" +
@@ -2737,7 +3363,7 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x12\x18\n" +
 	"\arefused\x18\a \x01(\tR\arefused\x129\n" +
 	"\n" +
-	"checked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcheckedAt\"\xe5\x03\n" +
+	"checked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcheckedAt\"\x84\x04\n" +
 	"\fCapabilities\x122\n" +
 	"\amin_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06minTtl\x122\n" +
 	"\amax_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxTtl\x125\n" +
@@ -2754,16 +3380,20 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	" \x01(\tR\n" +
 	"durability\x127\n" +
 	"\tretention\x18\v \x01(\v2\x19.google.protobuf.DurationR\tretention\x12#\n" +
-	"\rexpiry_events\x18\f \x01(\bR\fexpiryEvents2\xd9\x02\n" +
+	"\rexpiry_events\x18\f \x01(\bR\fexpiryEvents\x12\x1d\n" +
+	"\n" +
+	"edit_queue\x18\r \x01(\bR\teditQueue2\xd9\x02\n" +
 	"\vLockService\x12@\n" +
 	"\aAcquire\x12\x1e.locksidecar.v1.AcquireRequest\x1a\x15.locksidecar.v1.Lease\x12<\n" +
 	"\x05Renew\x12\x1c.locksidecar.v1.RenewRequest\x1a\x15.locksidecar.v1.Lease\x12J\n" +
 	"\aRelease\x12\x1e.locksidecar.v1.ReleaseRequest\x1a\x1f.locksidecar.v1.ReleaseResponse\x127\n" +
 	"\x03Get\x12\x1a.locksidecar.v1.GetRequest\x1a\x14.locksidecar.v1.Lock\x12E\n" +
-	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xb3\x02\n" +
+	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xe9\x03\n" +
 	"\fAdminService\x12A\n" +
 	"\x04List\x12\x1b.locksidecar.v1.ListRequest\x1a\x1c.locksidecar.v1.ListResponse\x12Y\n" +
-	"\fForceRelease\x12#.locksidecar.v1.ForceReleaseRequest\x1a$.locksidecar.v1.ForceReleaseResponse\x12>\n" +
+	"\fForceRelease\x12#.locksidecar.v1.ForceReleaseRequest\x1a$.locksidecar.v1.ForceReleaseResponse\x12Y\n" +
+	"\fCancelWaiter\x12#.locksidecar.v1.CancelWaiterRequest\x1a$.locksidecar.v1.CancelWaiterResponse\x12Y\n" +
+	"\fReprioritize\x12#.locksidecar.v1.ReprioritizeRequest\x1a$.locksidecar.v1.ReprioritizeResponse\x12>\n" +
 	"\x05Watch\x12\x1c.locksidecar.v1.WatchRequest\x1a\x15.locksidecar.v1.Event0\x01\x12E\n" +
 	"\tGetStatus\x12 .locksidecar.v1.GetStatusRequest\x1a\x16.locksidecar.v1.StatusBHZFgithub.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1;lockpbb\x06proto3"
 
@@ -2779,7 +3409,7 @@ func file_locksidecar_v1_lock_proto_rawDescGZIP() []byte {
 	return file_locksidecar_v1_lock_proto_rawDescData
 }
 
-var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*AcquireRequest)(nil),        // 0: locksidecar.v1.AcquireRequest
 	(*Lease)(nil),                 // 1: locksidecar.v1.Lease
@@ -2801,43 +3431,50 @@ var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*ListResponse)(nil),          // 17: locksidecar.v1.ListResponse
 	(*ForceReleaseRequest)(nil),   // 18: locksidecar.v1.ForceReleaseRequest
 	(*ForceReleaseResponse)(nil),  // 19: locksidecar.v1.ForceReleaseResponse
-	(*WatchRequest)(nil),          // 20: locksidecar.v1.WatchRequest
-	(*Event)(nil),                 // 21: locksidecar.v1.Event
-	(*GetStatusRequest)(nil),      // 22: locksidecar.v1.GetStatusRequest
-	(*Status)(nil),                // 23: locksidecar.v1.Status
-	(*Configuration)(nil),         // 24: locksidecar.v1.Configuration
-	(*Build)(nil),                 // 25: locksidecar.v1.Build
-	(*Backend)(nil),               // 26: locksidecar.v1.Backend
-	(*Server)(nil),                // 27: locksidecar.v1.Server
-	(*Capabilities)(nil),          // 28: locksidecar.v1.Capabilities
-	nil,                           // 29: locksidecar.v1.AcquireRequest.MetadataEntry
-	nil,                           // 30: locksidecar.v1.Lease.MetadataEntry
-	nil,                           // 31: locksidecar.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 34: google.protobuf.Any
+	(*CancelWaiterRequest)(nil),   // 20: locksidecar.v1.CancelWaiterRequest
+	(*CancelWaiterResponse)(nil),  // 21: locksidecar.v1.CancelWaiterResponse
+	(*ReprioritizeRequest)(nil),   // 22: locksidecar.v1.ReprioritizeRequest
+	(*ReprioritizeResponse)(nil),  // 23: locksidecar.v1.ReprioritizeResponse
+	(*WatchRequest)(nil),          // 24: locksidecar.v1.WatchRequest
+	(*Event)(nil),                 // 25: locksidecar.v1.Event
+	(*Deadlock)(nil),              // 26: locksidecar.v1.Deadlock
+	(*Wait)(nil),                  // 27: locksidecar.v1.Wait
+	(*GetStatusRequest)(nil),      // 28: locksidecar.v1.GetStatusRequest
+	(*Status)(nil),                // 29: locksidecar.v1.Status
+	(*DeadlockSearch)(nil),        // 30: locksidecar.v1.DeadlockSearch
+	(*Configuration)(nil),         // 31: locksidecar.v1.Configuration
+	(*Build)(nil),                 // 32: locksidecar.v1.Build
+	(*Backend)(nil),               // 33: locksidecar.v1.Backend
+	(*Server)(nil),                // 34: locksidecar.v1.Server
+	(*Capabilities)(nil),          // 35: locksidecar.v1.Capabilities
+	nil,                           // 36: locksidecar.v1.AcquireRequest.MetadataEntry
+	nil,                           // 37: locksidecar.v1.Lease.MetadataEntry
+	nil,                           // 38: locksidecar.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 41: google.protobuf.Any
 }
 var file_locksidecar_v1_lock_proto_depIdxs = []int32{
-	32, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	32, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	29, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
-	32, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	32, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	32, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
-	33, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
-	30, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
-	32, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	36, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
+	39, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	39, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	39, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
+	40, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	37, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
+	39, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 9: locksidecar.v1.Lock.holders:type_name -> locksidecar.v1.Holder
 	8,  // 10: locksidecar.v1.Lock.waiters:type_name -> locksidecar.v1.Waiter
-	32, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
-	32, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	33, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
-	31, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
+	39, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
+	39, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	40, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
+	38, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
 	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
 	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
 	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	32, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	32, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	39, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	39, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
 	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
 	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
 	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
@@ -2845,46 +3482,57 @@ var file_locksidecar_v1_lock_proto_depIdxs = []int32{
 	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
 	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
 	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	34, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	32, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	41, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	39, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
 	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
 	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	33, // 31: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	25, // 32: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
-	26, // 33: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	24, // 34: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
-	33, // 35: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
-	28, // 36: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	27, // 37: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
-	33, // 38: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
-	32, // 39: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	32, // 40: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	32, // 41: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	32, // 42: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	32, // 43: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 44: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 45: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 46: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 47: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 48: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 49: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 50: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 51: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
-	22, // 52: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 53: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 54: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 55: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 56: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 57: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 58: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 59: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 60: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
-	23, // 61: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	53, // [53:62] is the sub-list for method output_type
-	44, // [44:53] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	8,  // 31: locksidecar.v1.CancelWaiterResponse.waiter:type_name -> locksidecar.v1.Waiter
+	8,  // 32: locksidecar.v1.ReprioritizeResponse.waiter:type_name -> locksidecar.v1.Waiter
+	40, // 33: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	26, // 34: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
+	27, // 35: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
+	32, // 36: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
+	33, // 37: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
+	31, // 38: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
+	26, // 39: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
+	30, // 40: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
+	40, // 41: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
+	40, // 42: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
+	35, // 43: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	34, // 44: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
+	40, // 45: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
+	39, // 46: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	39, // 47: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	39, // 48: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	39, // 49: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	39, // 50: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 51: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 52: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 53: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 54: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 55: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 56: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 57: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 58: locksidecar.v1.AdminService.CancelWaiter:input_type -> locksidecar.v1.CancelWaiterRequest
+	22, // 59: locksidecar.v1.AdminService.Reprioritize:input_type -> locksidecar.v1.ReprioritizeRequest
+	24, // 60: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	28, // 61: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 62: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 63: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 64: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 65: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 66: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 67: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 68: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 69: locksidecar.v1.AdminService.CancelWaiter:output_type -> locksidecar.v1.CancelWaiterResponse
+	23, // 70: locksidecar.v1.AdminService.Reprioritize:output_type -> locksidecar.v1.ReprioritizeResponse
+	25, // 71: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	29, // 72: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	62, // [62:73] is the sub-list for method output_type
+	51, // [51:62] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }
@@ -2912,7 +3560,7 @@ func file_locksidecar_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_locksidecar_v1_lock_proto_rawDesc), len(file_locksidecar_v1_lock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -311,6 +311,8 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 const (
 	AdminService_List_FullMethodName         = "/locksidecar.v1.AdminService/List"
 	AdminService_ForceRelease_FullMethodName = "/locksidecar.v1.AdminService/ForceRelease"
+	AdminService_CancelWaiter_FullMethodName = "/locksidecar.v1.AdminService/CancelWaiter"
+	AdminService_Reprioritize_FullMethodName = "/locksidecar.v1.AdminService/Reprioritize"
 	AdminService_Watch_FullMethodName        = "/locksidecar.v1.AdminService/Watch"
 	AdminService_GetStatus_FullMethodName    = "/locksidecar.v1.AdminService/GetStatus"
 )
@@ -329,14 +331,23 @@ type AdminServiceClient interface {
 	// lease's expiry.
 	// POST /locks/{id}:force-release
 	ForceRelease(ctx context.Context, in *ForceReleaseRequest, opts ...grpc.CallOption) (*ForceReleaseResponse, error)
+	// CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+	// fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+	// makes soon. What holds the lock is not touched.
+	// POST /locks/{id}:cancel-waiter
+	CancelWaiter(ctx context.Context, in *CancelWaiterRequest, opts ...grpc.CallOption) (*CancelWaiterResponse, error)
+	// Reprioritize gives another's place another priority, and so another position.
+	// POST /locks/{id}:reprioritize
+	Reprioritize(ctx context.Context, in *ReprioritizeRequest, opts ...grpc.CallOption) (*ReprioritizeResponse, error)
 	// Watch tells what this sidecar did for its applications and what it found
 	// expired, as it happens. The events of a fleet are those of all its
 	// sidecars. The first bytes of the answer carry, in the metadata (over HTTP
 	// the header) "locksidecar-cursor", the cursor from which the stream starts.
 	// GET /events?prefix=&after= answers with one Event a line.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
-	// GetStatus shows backends, their capabilities and this build.
-	// GET /status
+	// GetStatus shows backends, their capabilities, the deadlocks that are known
+	// and this build.
+	// GET /status?find_deadlocks=
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*Status, error)
 }
 
@@ -362,6 +373,26 @@ func (c *adminServiceClient) ForceRelease(ctx context.Context, in *ForceReleaseR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ForceReleaseResponse)
 	err := c.cc.Invoke(ctx, AdminService_ForceRelease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) CancelWaiter(ctx context.Context, in *CancelWaiterRequest, opts ...grpc.CallOption) (*CancelWaiterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelWaiterResponse)
+	err := c.cc.Invoke(ctx, AdminService_CancelWaiter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) Reprioritize(ctx context.Context, in *ReprioritizeRequest, opts ...grpc.CallOption) (*ReprioritizeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReprioritizeResponse)
+	err := c.cc.Invoke(ctx, AdminService_Reprioritize_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -411,14 +442,23 @@ type AdminServiceServer interface {
 	// lease's expiry.
 	// POST /locks/{id}:force-release
 	ForceRelease(context.Context, *ForceReleaseRequest) (*ForceReleaseResponse, error)
+	// CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+	// fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+	// makes soon. What holds the lock is not touched.
+	// POST /locks/{id}:cancel-waiter
+	CancelWaiter(context.Context, *CancelWaiterRequest) (*CancelWaiterResponse, error)
+	// Reprioritize gives another's place another priority, and so another position.
+	// POST /locks/{id}:reprioritize
+	Reprioritize(context.Context, *ReprioritizeRequest) (*ReprioritizeResponse, error)
 	// Watch tells what this sidecar did for its applications and what it found
 	// expired, as it happens. The events of a fleet are those of all its
 	// sidecars. The first bytes of the answer carry, in the metadata (over HTTP
 	// the header) "locksidecar-cursor", the cursor from which the stream starts.
 	// GET /events?prefix=&after= answers with one Event a line.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[Event]) error
-	// GetStatus shows backends, their capabilities and this build.
-	// GET /status
+	// GetStatus shows backends, their capabilities, the deadlocks that are known
+	// and this build.
+	// GET /status?find_deadlocks=
 	GetStatus(context.Context, *GetStatusRequest) (*Status, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
@@ -435,6 +475,12 @@ func (UnimplementedAdminServiceServer) List(context.Context, *ListRequest) (*Lis
 }
 func (UnimplementedAdminServiceServer) ForceRelease(context.Context, *ForceReleaseRequest) (*ForceReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForceRelease not implemented")
+}
+func (UnimplementedAdminServiceServer) CancelWaiter(context.Context, *CancelWaiterRequest) (*CancelWaiterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelWaiter not implemented")
+}
+func (UnimplementedAdminServiceServer) Reprioritize(context.Context, *ReprioritizeRequest) (*ReprioritizeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reprioritize not implemented")
 }
 func (UnimplementedAdminServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
@@ -499,6 +545,42 @@ func _AdminService_ForceRelease_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_CancelWaiter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelWaiterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).CancelWaiter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_CancelWaiter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).CancelWaiter(ctx, req.(*CancelWaiterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_Reprioritize_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReprioritizeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Reprioritize(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Reprioritize_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Reprioritize(ctx, req.(*ReprioritizeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -542,6 +624,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ForceRelease",
 			Handler:    _AdminService_ForceRelease_Handler,
+		},
+		{
+			MethodName: "CancelWaiter",
+			Handler:    _AdminService_CancelWaiter_Handler,
+		},
+		{
+			MethodName: "Reprioritize",
+			Handler:    _AdminService_Reprioritize_Handler,
 		},
 		{
 			MethodName: "GetStatus",

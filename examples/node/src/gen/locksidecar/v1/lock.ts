@@ -206,6 +206,8 @@ export interface Waiter {
   position: number;
   shared: boolean;
   priority: number;
+  /** The number of the place: it rises with each place of the lock. */
+  ticket: bigint;
 }
 
 export interface HoldRequest {
@@ -341,6 +343,36 @@ export interface ForceReleaseResponse {
   ended: boolean;
 }
 
+export interface CancelWaiterRequest {
+  lock_id: string;
+  /** Of the place, as Get shows it: a place that was taken since is not touched. */
+  ticket: bigint;
+  /** Why, at most 512 bytes; required. */
+  reason: string;
+}
+
+export interface CancelWaiterResponse {
+  lock_id: string;
+  /** The place as it was. */
+  waiter: Waiter | undefined;
+}
+
+export interface ReprioritizeRequest {
+  lock_id: string;
+  /** Of the place, as Get shows it. */
+  ticket: bigint;
+  /** 0 to 9, as in AcquireRequest. */
+  priority: number;
+  /** Why, at most 512 bytes; required. */
+  reason: string;
+}
+
+export interface ReprioritizeResponse {
+  lock_id: string;
+  /** The place as it is now. */
+  waiter: Waiter | undefined;
+}
+
 export interface WatchRequest {
   /** Only events of locks whose ids start with this. */
   prefix: string;
@@ -366,10 +398,14 @@ export interface Event {
    * queued: an acquire waits, at position.
    * abandoned: an acquire was given up: it waited no longer, or nobody
    * received what it was granted.
+   * deadlock: owners wait for each other; deadlock has the whole cycle, the other
+   * fields are of the wait that ends it if it is broken.
    * released: a hold was released; with hold_count 0 the lease ended.
    * expired: a lease ended because nobody renewed it.
    * lost: an application was told that the lease held for it is lost.
    * force_released: an operator revoked a lease, or ended it (ended).
+   * waiter_cancelled: an operator ended a wait, with the place ticket.
+   * reprioritized: an operator gave the place ticket another priority.
    * missed: events before this one are not kept any more, or are of an earlier
    * life of the sidecar. Read the state by List.
    * Others may be added: ignore what you do not know.
@@ -383,8 +419,10 @@ export interface Event {
   shared: boolean;
   /**
    * lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
-   * wait ran out), failed, or undone (by a release that named only the
-   * request). force_released: what the operator gave, if it is known.
+   * wait ran out), failed, undone (by a release that named only the request),
+   * deadlock (refused to break one) or forced (an operator ended it).
+   * force_released, waiter_cancelled, reprioritized: what the operator gave, if
+   * it is known.
    */
   reason: string;
   /** queued: from 1. */
@@ -397,9 +435,59 @@ export interface Event {
   ended: boolean;
   /** missed: how many events are missing, of any lock; 0 if that is unknown. */
   missed: bigint;
+  /** deadlock: what was found. */
+  deadlock:
+    | Deadlock
+    | undefined;
+  /**
+   * force_released, waiter_cancelled, reprioritized: who did it, as the kernel
+   * tells: "uid=1000 gid=1000 pid=4711", or of the admin
+   * listener: the name of a certificate, or "token". Empty where it is not known.
+   */
+  operator: string;
+  /** waiter_cancelled, reprioritized: the place. */
+  ticket: bigint;
+  /** reprioritized: from now on. */
+  priority: number;
+}
+
+/**
+ * Deadlock is a cycle of owners that wait for each other. It is shown only to
+ * those who may inspect all of its locks.
+ */
+export interface Deadlock {
+  /** Whoever finds it gives it this id. */
+  id: string;
+  /** Each wait is for the owner of the next one, the last for that of the first. */
+  waits: Wait[];
+  /**
+   * The index, in waits, of the one that is refused (DEADLOCK) if the
+   * configuration says that deadlocks are to be broken: that of the owner whose
+   * lease in the cycle is the youngest.
+   */
+  victim: number;
+}
+
+/** Wait is an owner's wait for another. */
+export interface Wait {
+  lock_id: string;
+  /** The name of the lock's backend, in this sidecar. */
+  backend: string;
+  /** Who waits, with which place. */
+  owner_id: string;
+  ticket: bigint;
+  shared: boolean;
+  /**
+   * Who stands in the way: as a holder, with this token, or, if it is 0, as a
+   * waiter before this one.
+   */
+  waits_for: string;
+  fencing_token: bigint;
 }
 
 export interface GetStatusRequest {
+  /** Look for deadlocks now, which reads the contended locks of all backends. */
+  find_deadlocks: boolean;
 }
 
 export interface Status {
@@ -412,7 +500,38 @@ export interface Status {
   /** This process asks the application to wait until it has stopped. */
   draining: boolean;
   /** What became of the configuration since the start. */
-  configuration: Configuration | undefined;
+  configuration:
+    | Configuration
+    | undefined;
+  /**
+   * What the latest look for deadlocks found. A sidecar looks by itself only
+   * while somebody who named an owner waits in it.
+   */
+  deadlocks: Deadlock[];
+  deadlock_search: DeadlockSearch | undefined;
+}
+
+/** DeadlockSearch is the latest look for deadlocks. */
+export interface DeadlockSearch {
+  /** When it began; unset: there was none. */
+  time:
+    | Timestamp
+    | undefined;
+  /** How many contended locks it saw. */
+  locks: number;
+  /**
+   * It reached a limit (10,000 contended locks of a backend, 1,048,576 waits or
+   * 64 deadlocks): there may be more.
+   */
+  truncated: boolean;
+  /** The backends that could not be read. */
+  failed: string[];
+  /**
+   * Whether this sidecar looks by itself, and whether it refuses those who wait
+   * in it to break a deadlock.
+   */
+  detect: boolean;
+  resolve: boolean;
 }
 
 export interface Configuration {
@@ -502,6 +621,8 @@ export interface Capabilities {
    * is told when somebody next asks for it.
    */
   expiry_events: boolean;
+  /** CancelWaiter and Reprioritize are supported. */
+  edit_queue: boolean;
 }
 
 function createBaseAcquireRequest(): AcquireRequest {
@@ -1643,7 +1764,7 @@ export const Holder_MetadataEntry: MessageFns<Holder_MetadataEntry> = {
 };
 
 function createBaseWaiter(): Waiter {
-  return { owner_id: "", position: 0, shared: false, priority: 0 };
+  return { owner_id: "", position: 0, shared: false, priority: 0, ticket: 0n };
 }
 
 export const Waiter: MessageFns<Waiter> = {
@@ -1659,6 +1780,12 @@ export const Waiter: MessageFns<Waiter> = {
     }
     if (message.priority !== 0) {
       writer.uint32(32).uint32(message.priority);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(40).int64(message.ticket);
     }
     return writer;
   },
@@ -1702,6 +1829,14 @@ export const Waiter: MessageFns<Waiter> = {
           message.priority = reader.uint32();
           continue;
         }
+        case 5: {
+          if (tag !== 40) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -1720,6 +1855,7 @@ export const Waiter: MessageFns<Waiter> = {
     message.position = object.position ?? 0;
     message.shared = object.shared ?? false;
     message.priority = object.priority ?? 0;
+    message.ticket = object.ticket ?? 0n;
     return message;
   },
 };
@@ -2689,6 +2825,284 @@ export const ForceReleaseResponse: MessageFns<ForceReleaseResponse> = {
   },
 };
 
+function createBaseCancelWaiterRequest(): CancelWaiterRequest {
+  return { lock_id: "", ticket: 0n, reason: "" };
+}
+
+export const CancelWaiterRequest: MessageFns<CancelWaiterRequest> = {
+  encode(message: CancelWaiterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(16).int64(message.ticket);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelWaiterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseCancelWaiterRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.reason = reader.string();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<CancelWaiterRequest>, I>>(base?: I): CancelWaiterRequest {
+    return CancelWaiterRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelWaiterRequest>, I>>(object: I): CancelWaiterRequest {
+    const message = createBaseCancelWaiterRequest();
+    message.lock_id = object.lock_id ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelWaiterResponse(): CancelWaiterResponse {
+  return { lock_id: "", waiter: undefined };
+}
+
+export const CancelWaiterResponse: MessageFns<CancelWaiterResponse> = {
+  encode(message: CancelWaiterResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.waiter !== undefined) {
+      Waiter.encode(message.waiter, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelWaiterResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseCancelWaiterResponse();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.waiter = Waiter.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<CancelWaiterResponse>, I>>(base?: I): CancelWaiterResponse {
+    return CancelWaiterResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelWaiterResponse>, I>>(object: I): CancelWaiterResponse {
+    const message = createBaseCancelWaiterResponse();
+    message.lock_id = object.lock_id ?? "";
+    message.waiter = (object.waiter !== undefined && object.waiter !== null)
+      ? Waiter.fromPartial(object.waiter)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseReprioritizeRequest(): ReprioritizeRequest {
+  return { lock_id: "", ticket: 0n, priority: 0, reason: "" };
+}
+
+export const ReprioritizeRequest: MessageFns<ReprioritizeRequest> = {
+  encode(message: ReprioritizeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(16).int64(message.ticket);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(24).uint32(message.priority);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReprioritizeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseReprioritizeRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.priority = reader.uint32();
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.reason = reader.string();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<ReprioritizeRequest>, I>>(base?: I): ReprioritizeRequest {
+    return ReprioritizeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReprioritizeRequest>, I>>(object: I): ReprioritizeRequest {
+    const message = createBaseReprioritizeRequest();
+    message.lock_id = object.lock_id ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.priority = object.priority ?? 0;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseReprioritizeResponse(): ReprioritizeResponse {
+  return { lock_id: "", waiter: undefined };
+}
+
+export const ReprioritizeResponse: MessageFns<ReprioritizeResponse> = {
+  encode(message: ReprioritizeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.waiter !== undefined) {
+      Waiter.encode(message.waiter, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReprioritizeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseReprioritizeResponse();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.waiter = Waiter.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<ReprioritizeResponse>, I>>(base?: I): ReprioritizeResponse {
+    return ReprioritizeResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReprioritizeResponse>, I>>(object: I): ReprioritizeResponse {
+    const message = createBaseReprioritizeResponse();
+    message.lock_id = object.lock_id ?? "";
+    message.waiter = (object.waiter !== undefined && object.waiter !== null)
+      ? Waiter.fromPartial(object.waiter)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseWatchRequest(): WatchRequest {
   return { prefix: "", after: "" };
 }
@@ -2763,6 +3177,10 @@ function createBaseEvent(): Event {
     hold_count: 0,
     ended: false,
     missed: 0n,
+    deadlock: undefined,
+    operator: "",
+    ticket: 0n,
+    priority: 0,
   };
 }
 
@@ -2815,6 +3233,21 @@ export const Event: MessageFns<Event> = {
         throw new globalThis.Error("value provided for field message.missed of type uint64 too large");
       }
       writer.uint32(112).uint64(message.missed);
+    }
+    if (message.deadlock !== undefined) {
+      Deadlock.encode(message.deadlock, writer.uint32(122).fork()).join();
+    }
+    if (message.operator !== "") {
+      writer.uint32(130).string(message.operator);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(136).int64(message.ticket);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(144).uint32(message.priority);
     }
     return writer;
   },
@@ -2938,6 +3371,38 @@ export const Event: MessageFns<Event> = {
           message.missed = reader.uint64() as bigint;
           continue;
         }
+        case 15: {
+          if (tag !== 122) {
+            break;
+          }
+
+          message.deadlock = Deadlock.decode(reader, reader.uint32());
+          continue;
+        }
+        case 16: {
+          if (tag !== 130) {
+            break;
+          }
+
+          message.operator = reader.string();
+          continue;
+        }
+        case 17: {
+          if (tag !== 136) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 18: {
+          if (tag !== 144) {
+            break;
+          }
+
+          message.priority = reader.uint32();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -2966,16 +3431,219 @@ export const Event: MessageFns<Event> = {
     message.hold_count = object.hold_count ?? 0;
     message.ended = object.ended ?? false;
     message.missed = object.missed ?? 0n;
+    message.deadlock = (object.deadlock !== undefined && object.deadlock !== null)
+      ? Deadlock.fromPartial(object.deadlock)
+      : undefined;
+    message.operator = object.operator ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.priority = object.priority ?? 0;
+    return message;
+  },
+};
+
+function createBaseDeadlock(): Deadlock {
+  return { id: "", waits: [], victim: 0 };
+}
+
+export const Deadlock: MessageFns<Deadlock> = {
+  encode(message: Deadlock, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    for (const v of message.waits) {
+      Wait.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.victim !== 0) {
+      writer.uint32(24).uint32(message.victim);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Deadlock {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseDeadlock();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.waits.push(Wait.decode(reader, reader.uint32()));
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.victim = reader.uint32();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<Deadlock>, I>>(base?: I): Deadlock {
+    return Deadlock.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Deadlock>, I>>(object: I): Deadlock {
+    const message = createBaseDeadlock();
+    message.id = object.id ?? "";
+    message.waits = object.waits?.map((e) => Wait.fromPartial(e)) || [];
+    message.victim = object.victim ?? 0;
+    return message;
+  },
+};
+
+function createBaseWait(): Wait {
+  return { lock_id: "", backend: "", owner_id: "", ticket: 0n, shared: false, waits_for: "", fencing_token: 0n };
+}
+
+export const Wait: MessageFns<Wait> = {
+  encode(message: Wait, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.backend !== "") {
+      writer.uint32(18).string(message.backend);
+    }
+    if (message.owner_id !== "") {
+      writer.uint32(26).string(message.owner_id);
+    }
+    if (message.ticket !== 0n) {
+      if (BigInt.asIntN(64, message.ticket) !== message.ticket) {
+        throw new globalThis.Error("value provided for field message.ticket of type int64 too large");
+      }
+      writer.uint32(32).int64(message.ticket);
+    }
+    if (message.shared !== false) {
+      writer.uint32(40).bool(message.shared);
+    }
+    if (message.waits_for !== "") {
+      writer.uint32(50).string(message.waits_for);
+    }
+    if (message.fencing_token !== 0n) {
+      if (BigInt.asIntN(64, message.fencing_token) !== message.fencing_token) {
+        throw new globalThis.Error("value provided for field message.fencing_token of type int64 too large");
+      }
+      writer.uint32(56).int64(message.fencing_token);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Wait {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseWait();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.backend = reader.string();
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.owner_id = reader.string();
+          continue;
+        }
+        case 4: {
+          if (tag !== 32) {
+            break;
+          }
+
+          message.ticket = reader.int64() as bigint;
+          continue;
+        }
+        case 5: {
+          if (tag !== 40) {
+            break;
+          }
+
+          message.shared = reader.bool();
+          continue;
+        }
+        case 6: {
+          if (tag !== 50) {
+            break;
+          }
+
+          message.waits_for = reader.string();
+          continue;
+        }
+        case 7: {
+          if (tag !== 56) {
+            break;
+          }
+
+          message.fencing_token = reader.int64() as bigint;
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<Wait>, I>>(base?: I): Wait {
+    return Wait.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Wait>, I>>(object: I): Wait {
+    const message = createBaseWait();
+    message.lock_id = object.lock_id ?? "";
+    message.backend = object.backend ?? "";
+    message.owner_id = object.owner_id ?? "";
+    message.ticket = object.ticket ?? 0n;
+    message.shared = object.shared ?? false;
+    message.waits_for = object.waits_for ?? "";
+    message.fencing_token = object.fencing_token ?? 0n;
     return message;
   },
 };
 
 function createBaseGetStatusRequest(): GetStatusRequest {
-  return {};
+  return { find_deadlocks: false };
 }
 
 export const GetStatusRequest: MessageFns<GetStatusRequest> = {
-  encode(_: GetStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: GetStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.find_deadlocks !== false) {
+      writer.uint32(8).bool(message.find_deadlocks);
+    }
     return writer;
   },
 
@@ -2986,6 +3654,14 @@ export const GetStatusRequest: MessageFns<GetStatusRequest> = {
     while (reader.pos < end) {
       const tag = reader.uint32();
       switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 8) {
+            break;
+          }
+
+          message.find_deadlocks = reader.bool();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -2998,14 +3674,24 @@ export const GetStatusRequest: MessageFns<GetStatusRequest> = {
   create<I extends Exact<DeepPartial<GetStatusRequest>, I>>(base?: I): GetStatusRequest {
     return GetStatusRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<GetStatusRequest>, I>>(_: I): GetStatusRequest {
+  fromPartial<I extends Exact<DeepPartial<GetStatusRequest>, I>>(object: I): GetStatusRequest {
     const message = createBaseGetStatusRequest();
+    message.find_deadlocks = object.find_deadlocks ?? false;
     return message;
   },
 };
 
 function createBaseStatus(): Status {
-  return { build: undefined, backends: [], leases_held: 0n, waiters: 0n, draining: false, configuration: undefined };
+  return {
+    build: undefined,
+    backends: [],
+    leases_held: 0n,
+    waiters: 0n,
+    draining: false,
+    configuration: undefined,
+    deadlocks: [],
+    deadlock_search: undefined,
+  };
 }
 
 export const Status: MessageFns<Status> = {
@@ -3033,6 +3719,12 @@ export const Status: MessageFns<Status> = {
     }
     if (message.configuration !== undefined) {
       Configuration.encode(message.configuration, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.deadlocks) {
+      Deadlock.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.deadlock_search !== undefined) {
+      DeadlockSearch.encode(message.deadlock_search, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -3092,6 +3784,22 @@ export const Status: MessageFns<Status> = {
           message.configuration = Configuration.decode(reader, reader.uint32());
           continue;
         }
+        case 7: {
+          if (tag !== 58) {
+            break;
+          }
+
+          message.deadlocks.push(Deadlock.decode(reader, reader.uint32()));
+          continue;
+        }
+        case 8: {
+          if (tag !== 66) {
+            break;
+          }
+
+          message.deadlock_search = DeadlockSearch.decode(reader, reader.uint32());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3114,6 +3822,116 @@ export const Status: MessageFns<Status> = {
     message.configuration = (object.configuration !== undefined && object.configuration !== null)
       ? Configuration.fromPartial(object.configuration)
       : undefined;
+    message.deadlocks = object.deadlocks?.map((e) => Deadlock.fromPartial(e)) || [];
+    message.deadlock_search = (object.deadlock_search !== undefined && object.deadlock_search !== null)
+      ? DeadlockSearch.fromPartial(object.deadlock_search)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDeadlockSearch(): DeadlockSearch {
+  return { time: undefined, locks: 0, truncated: false, failed: [], detect: false, resolve: false };
+}
+
+export const DeadlockSearch: MessageFns<DeadlockSearch> = {
+  encode(message: DeadlockSearch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.time !== undefined) {
+      Timestamp.encode(message.time, writer.uint32(10).fork()).join();
+    }
+    if (message.locks !== 0) {
+      writer.uint32(16).uint32(message.locks);
+    }
+    if (message.truncated !== false) {
+      writer.uint32(24).bool(message.truncated);
+    }
+    for (const v of message.failed) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.detect !== false) {
+      writer.uint32(40).bool(message.detect);
+    }
+    if (message.resolve !== false) {
+      writer.uint32(48).bool(message.resolve);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeadlockSearch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseDeadlockSearch();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.time = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.locks = reader.uint32();
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.truncated = reader.bool();
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.failed.push(reader.string());
+          continue;
+        }
+        case 5: {
+          if (tag !== 40) {
+            break;
+          }
+
+          message.detect = reader.bool();
+          continue;
+        }
+        case 6: {
+          if (tag !== 48) {
+            break;
+          }
+
+          message.resolve = reader.bool();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<DeadlockSearch>, I>>(base?: I): DeadlockSearch {
+    return DeadlockSearch.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeadlockSearch>, I>>(object: I): DeadlockSearch {
+    const message = createBaseDeadlockSearch();
+    message.time = (object.time !== undefined && object.time !== null) ? Timestamp.fromPartial(object.time) : undefined;
+    message.locks = object.locks ?? 0;
+    message.truncated = object.truncated ?? false;
+    message.failed = object.failed?.map((e) => e) || [];
+    message.detect = object.detect ?? false;
+    message.resolve = object.resolve ?? false;
     return message;
   },
 };
@@ -3568,6 +4386,7 @@ function createBaseCapabilities(): Capabilities {
     durability: "",
     retention: undefined,
     expiry_events: false,
+    edit_queue: false,
   };
 }
 
@@ -3608,6 +4427,9 @@ export const Capabilities: MessageFns<Capabilities> = {
     }
     if (message.expiry_events !== false) {
       writer.uint32(96).bool(message.expiry_events);
+    }
+    if (message.edit_queue !== false) {
+      writer.uint32(104).bool(message.edit_queue);
     }
     return writer;
   },
@@ -3715,6 +4537,14 @@ export const Capabilities: MessageFns<Capabilities> = {
           message.expiry_events = reader.bool();
           continue;
         }
+        case 13: {
+          if (tag !== 104) {
+            break;
+          }
+
+          message.edit_queue = reader.bool();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3749,6 +4579,7 @@ export const Capabilities: MessageFns<Capabilities> = {
       ? Duration.fromPartial(object.retention)
       : undefined;
     message.expiry_events = object.expiry_events ?? false;
+    message.edit_queue = object.edit_queue ?? false;
     return message;
   },
 };
@@ -3989,6 +4820,36 @@ export const AdminServiceService = {
     responseDeserialize: (value: Buffer): ForceReleaseResponse => ForceReleaseResponse.decode(value),
   },
   /**
+   * CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+   * fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+   * makes soon. What holds the lock is not touched.
+   * POST /locks/{id}:cancel-waiter
+   */
+  cancelWaiter: {
+    path: "/locksidecar.v1.AdminService/CancelWaiter",
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: (value: CancelWaiterRequest): Buffer => Buffer.from(CancelWaiterRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelWaiterRequest => CancelWaiterRequest.decode(value),
+    responseSerialize: (value: CancelWaiterResponse): Buffer =>
+      Buffer.from(CancelWaiterResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelWaiterResponse => CancelWaiterResponse.decode(value),
+  },
+  /**
+   * Reprioritize gives another's place another priority, and so another position.
+   * POST /locks/{id}:reprioritize
+   */
+  reprioritize: {
+    path: "/locksidecar.v1.AdminService/Reprioritize",
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: (value: ReprioritizeRequest): Buffer => Buffer.from(ReprioritizeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReprioritizeRequest => ReprioritizeRequest.decode(value),
+    responseSerialize: (value: ReprioritizeResponse): Buffer =>
+      Buffer.from(ReprioritizeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReprioritizeResponse => ReprioritizeResponse.decode(value),
+  },
+  /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
    * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
@@ -4005,8 +4866,9 @@ export const AdminServiceService = {
     responseDeserialize: (value: Buffer): Event => Event.decode(value),
   },
   /**
-   * GetStatus shows backends, their capabilities and this build.
-   * GET /status
+   * GetStatus shows backends, their capabilities, the deadlocks that are known
+   * and this build.
+   * GET /status?find_deadlocks=
    */
   getStatus: {
     path: "/locksidecar.v1.AdminService/GetStatus",
@@ -4033,6 +4895,18 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    */
   forceRelease: handleUnaryCall<ForceReleaseRequest, ForceReleaseResponse>;
   /**
+   * CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+   * fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+   * makes soon. What holds the lock is not touched.
+   * POST /locks/{id}:cancel-waiter
+   */
+  cancelWaiter: handleUnaryCall<CancelWaiterRequest, CancelWaiterResponse>;
+  /**
+   * Reprioritize gives another's place another priority, and so another position.
+   * POST /locks/{id}:reprioritize
+   */
+  reprioritize: handleUnaryCall<ReprioritizeRequest, ReprioritizeResponse>;
+  /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
    * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
@@ -4041,8 +4915,9 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    */
   watch: handleServerStreamingCall<WatchRequest, Event>;
   /**
-   * GetStatus shows backends, their capabilities and this build.
-   * GET /status
+   * GetStatus shows backends, their capabilities, the deadlocks that are known
+   * and this build.
+   * GET /status?find_deadlocks=
    */
   getStatus: handleUnaryCall<GetStatusRequest, Status>;
 }
@@ -4086,6 +4961,46 @@ export interface AdminServiceClient extends Client {
     callback: (error: ServiceError | null, response: ForceReleaseResponse) => void,
   ): ClientUnaryCall;
   /**
+   * CancelWaiter ends another's wait: the place leaves the queue, and its acquire
+   * fails with LEASE_LOST, cause forced, when its sidecar asks again, which a hint
+   * makes soon. What holds the lock is not touched.
+   * POST /locks/{id}:cancel-waiter
+   */
+  cancelWaiter(
+    request: CancelWaiterRequest,
+    callback: (error: ServiceError | null, response: CancelWaiterResponse) => void,
+  ): ClientUnaryCall;
+  cancelWaiter(
+    request: CancelWaiterRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelWaiterResponse) => void,
+  ): ClientUnaryCall;
+  cancelWaiter(
+    request: CancelWaiterRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelWaiterResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Reprioritize gives another's place another priority, and so another position.
+   * POST /locks/{id}:reprioritize
+   */
+  reprioritize(
+    request: ReprioritizeRequest,
+    callback: (error: ServiceError | null, response: ReprioritizeResponse) => void,
+  ): ClientUnaryCall;
+  reprioritize(
+    request: ReprioritizeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReprioritizeResponse) => void,
+  ): ClientUnaryCall;
+  reprioritize(
+    request: ReprioritizeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReprioritizeResponse) => void,
+  ): ClientUnaryCall;
+  /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
    * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
@@ -4095,8 +5010,9 @@ export interface AdminServiceClient extends Client {
   watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<Event>;
   watch(request: WatchRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<Event>;
   /**
-   * GetStatus shows backends, their capabilities and this build.
-   * GET /status
+   * GetStatus shows backends, their capabilities, the deadlocks that are known
+   * and this build.
+   * GET /status?find_deadlocks=
    */
   getStatus(
     request: GetStatusRequest,

@@ -1,0 +1,149 @@
+package backend_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/embedded"
+)
+
+// happenings keeps the events.
+type happenings struct {
+	mu     sync.Mutex
+	events []backend.Event
+}
+
+func (*happenings) Acquired(backend.AcquireObservation) {}
+func (*happenings) Waiting(int)                         {}
+func (o *happenings) Happened(e backend.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, e)
+}
+
+// of are the events of a kind.
+func (o *happenings) of(k backend.Kind) (found []backend.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(o.events), func(e backend.Event) bool { return e.Kind != k })
+}
+
+// twoSidecars are stores over the same locks.
+func twoSidecars(t *testing.T) (one, two *backend.Store, first, second *happenings) {
+	t.Helper()
+	m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second = &happenings{}, &happenings{}
+	one = backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock, Observer: first})
+	two = backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock, Observer: second})
+	return one, two, first, second
+}
+
+// A wait that an operator ends at another sidecar fails at once, leaves nothing,
+// and is told by both: who did it and why by the one, that it ended by the other.
+func TestCancelledWaitEndsAtItsSidecar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two, first, second := twoSidecars(t)
+		defer func() { _, _ = one.Close(), two.Close() }()
+		if _, err := one.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "holder", TTL: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := two.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "waiter", RequestID: "r", Wait: backend.Forever})
+			ended <- err
+		}()
+		synctest.Wait()
+		l, err := one.Get(t.Context(), "a")
+		if err != nil || len(l.Waiters) != 1 {
+			t.Fatalf("%+v, %v", l, err)
+		}
+		ticket := l.Waiters[0].Ticket
+		for _, bad := range []backend.WaiterRequest{{LockID: "a/"}, {LockID: "a"}, {LockID: "a", Ticket: ticket, Priority: 10}, {LockID: "a", Ticket: ticket, Priority: -1}} {
+			if _, err := one.Reprioritize(t.Context(), &bad); !errors.Is(err, driver.ErrInvalid) {
+				t.Errorf("%+v: %v", bad, err)
+			}
+		}
+		if w, err := one.Reprioritize(t.Context(), &backend.WaiterRequest{LockID: "a", Ticket: ticket, Priority: 4, Reason: "why", By: "me"}); err != nil || w.Priority != 4 {
+			t.Errorf("%+v, %v", w, err)
+		}
+		start := time.Now()
+		if w, err := one.CancelWaiter(t.Context(), &backend.WaiterRequest{LockID: "a", Ticket: ticket, Reason: "why", By: "me"}); err != nil || w.OwnerID != "waiter" {
+			t.Fatalf("%+v, %v", w, err)
+		}
+		var lost *driver.LostError
+		if err := <-ended; !errors.As(err, &lost) || lost.Cause != driver.CauseForced || time.Since(start) > 0 {
+			t.Errorf("after %v the wait ended with %v", time.Since(start), err)
+		}
+		if _, err := one.CancelWaiter(t.Context(), &backend.WaiterRequest{LockID: "a", Ticket: ticket}); !errors.Is(err, driver.ErrNoPlace) {
+			t.Errorf("once more: %v", err)
+		}
+		synctest.Wait()
+		if got := second.of(backend.Abandoned); len(got) != 1 || got[0].Reason != backend.ReasonForced {
+			t.Errorf("its sidecar tells %+v", got)
+		}
+		if got := first.of(backend.Cancelled); len(got) != 1 || got[0].OwnerID != "waiter" || got[0].Ticket != ticket || got[0].Reason != "why" || got[0].By != "me" {
+			t.Errorf("the operator's sidecar tells %+v", got)
+		}
+		if got := first.of(backend.Reprioritized); len(got) != 1 || got[0].Priority != 4 || got[0].By != "me" {
+			t.Errorf("the operator's sidecar tells %+v", got)
+		}
+	})
+}
+
+// A wait is refused once, and only while it waits; its place is given up. Only
+// acquires that name an owner and have a place count as waits.
+func TestRefusedWaitGivesUpItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two, _, second := twoSidecars(t)
+		defer func() { _, _ = one.Close(), two.Close() }()
+		if _, err := one.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", TTL: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if _, err := two.Acquire(ctx, &backend.AcquireRequest{LockID: "a", Wait: backend.Forever}); !errors.Is(err, context.Canceled) {
+				t.Errorf("the anonymous one: %v", err)
+			}
+		})
+		refusal := &backend.DeadlockError{Cycle: []backend.Wait{{LockID: "a", OwnerID: "waiter", For: "other"}}}
+		waiting.Go(func() {
+			_, err := two.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "waiter", RequestID: "r", Wait: backend.Forever})
+			var got *backend.DeadlockError
+			if !errors.As(err, &got) || got != refusal || !errors.Is(err, driver.ErrDeadlock) {
+				t.Errorf("refused with %v", err)
+			}
+		})
+		time.Sleep(time.Second)
+		for least, want := range map[time.Duration]backend.Waits{time.Second: {Named: 1, Queue: 2}, 2 * time.Second: {}} {
+			if got := two.Waits(least); got != want {
+				t.Errorf("%v: %+v, want %+v", least, got, want)
+			}
+		}
+		if one.Refuse("a", "r", refusal) || two.Refuse("a", "another", refusal) || two.Refuse("b", "r", refusal) {
+			t.Error("what does not wait here was refused")
+		}
+		if !two.Refuse("a", "r", refusal) || two.Refuse("a", "r", refusal) {
+			t.Error("it is refused once")
+		}
+		synctest.Wait()
+		if l, err := one.Get(t.Context(), "a"); err != nil || len(l.Waiters) != 1 {
+			t.Errorf("the queue is %+v, %v", l.Waiters, err)
+		}
+		if got := second.of(backend.Abandoned); len(got) != 1 || got[0].Reason != backend.ReasonDeadlock {
+			t.Errorf("told as %+v", got)
+		}
+		cancel()
+		waiting.Wait()
+	})
+}

@@ -1,0 +1,120 @@
+package conformance
+
+import (
+	"errors"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
+)
+
+func editCases() []Case {
+	return []Case{
+		{Name: "Admin/QueueIsEditedAsDeclared", Guarantee: "A driver that declares it changes places for operators, another cannot; a ticket that no waiter has changes nothing.",
+			Run: func(t *T) {
+				lock := t.Lock("a")
+				holder := t.Must(t.D, t.Request(lock, "holder"))
+				first := t.Request(lock, "first")
+				t.Queue(t.D, first)
+				granted := ticketOf(t.Inspect(t.D, lock), "first")
+				t.Release(t.D, holder)
+				g := t.Await(t.D, first)
+				for _, drop := range []bool{true, false} {
+					for _, ticket := range []int64{granted, granted + 1000} {
+						w, err := t.edit(&driver.EditPlaceRequest{LockID: lock, Ticket: ticket, Drop: drop})
+						if want := map[bool]error{true: driver.ErrNoPlace, false: driver.ErrUnsupported}[t.caps.EditQueue]; !errors.Is(err, want) {
+							t.Errorf("the driver declares %t; dropping (%t) the place of nobody: %+v, %v; want %v", t.caps.EditQueue, drop, w, err, want)
+						}
+					}
+				}
+				if _, err := t.Renew(t.D, g); err != nil {
+					t.Errorf("the lease whose place it was: %v", err)
+				}
+			}},
+		{Name: "Admin/DroppedPlaceIsTold", Guarantee: "A place that an operator drops is gone at once and stops nobody; its waiter's next attempt, under whatever key, fails as forced and makes no new place; leases are not touched.", Needs: []Need{NeedEdit},
+			Run: func(t *T) {
+				lock := t.Lock("a")
+				holder := t.Must(t.D, t.Request(lock, "holder"))
+				first, second := t.Request(lock, "first"), t.Request(lock, "second")
+				t.Queue(t.D, first)
+				t.Queue(t.D, second)
+				ticket := ticketOf(t.Inspect(t.D, lock), "first")
+				other := t.Open()
+				w, err := t.editBy(other, &driver.EditPlaceRequest{LockID: lock, Ticket: ticket, Drop: true})
+				if err != nil || w.OwnerID != "first" || w.Ticket != ticket || w.Position != 1 {
+					t.Fatalf("dropped %+v, %v", w, err)
+				}
+				if l := t.Inspect(t.D, lock); len(l.Waiters) != 1 || l.Waiters[0].OwnerID != "second" || len(l.Holders) != 1 {
+					t.Errorf("the lock has %+v", l)
+				}
+				if w, err := t.editBy(other, &driver.EditPlaceRequest{LockID: lock, Ticket: ticket, Drop: true}); !errors.Is(err, driver.ErrNoPlace) {
+					t.Errorf("dropped twice: %+v, %v", w, err)
+				}
+				for range 2 {
+					first.Enqueue = true
+					t.forced(first)
+				}
+				again := *first
+				again.Key = driver.KeyOf("another attempt at it")
+				t.forced(&again)
+				if l := t.Inspect(t.D, lock); len(l.Waiters) != 1 {
+					t.Errorf("after the waiter's repeats the lock has %+v", l.Waiters)
+				}
+				if _, err := t.Renew(t.D, holder); err != nil {
+					t.Errorf("the holder: %v", err)
+				}
+				t.Release(t.D, holder)
+				t.Await(t.D, second)
+			}},
+		{Name: "Admin/MovedPlaceIsOrderedByItsPriority", Guarantee: "A place that an operator gives another priority keeps its ticket and stands where that puts it, whatever priority its waiter repeats; the order of grants follows.", Needs: []Need{NeedEdit},
+			Run: func(t *T) {
+				lock := t.Lock("a")
+				holder := t.Must(t.D, t.Request(lock, "holder"))
+				first, second, third := t.Request(lock, "first"), t.Request(lock, "second"), t.Request(lock, "third", priority(9))
+				for _, r := range []*driver.AcquireRequest{first, second, third} {
+					t.Queue(t.D, r)
+				}
+				order := func(want ...string) {
+					for i, w := range t.Inspect(t.D, lock).Waiters {
+						if i >= len(want) || w.OwnerID != want[i] || w.Position != i+1 {
+							t.Errorf("at %d stands %s, want the order %v", i+1, w.OwnerID, want)
+						}
+					}
+				}
+				order("third", "first", "second")
+				move := func(owner string, priority, position int) {
+					ticket := ticketOf(t.Inspect(t.D, lock), owner)
+					w, err := t.editBy(t.Open(), &driver.EditPlaceRequest{LockID: lock, Ticket: ticket, Priority: priority})
+					if err != nil || w.OwnerID != owner || w.Ticket != ticket || w.Priority != priority || w.Position != position {
+						t.Fatalf("moved %s to the priority %d: %+v, %v; want it at %d", owner, priority, w, err, position)
+					}
+				}
+				move("third", 0, 3)
+				order("first", "second", "third")
+				t.Queue(t.D, third) // with the priority 9
+				order("first", "second", "third")
+				move("second", 5, 1)
+				move("second", 5, 1)
+				order("second", "first", "third")
+				t.Release(t.D, holder)
+				for _, r := range []*driver.AcquireRequest{second, first, third} {
+					t.Release(t.D, t.Await(t.D, r))
+				}
+			}},
+	}
+}
+
+// forced repeats an acquire that an operator has ended.
+func (t *T) forced(r *driver.AcquireRequest) {
+	_, err := t.attempt(t.D, r)
+	t.Lost(err, driver.CauseForced)
+}
+
+// edit changes a place by the driver of the case.
+func (t *T) edit(req *driver.EditPlaceRequest) (*driver.Waiter, error) { return t.editBy(t.D, req) }
+
+func (t *T) editBy(d driver.Driver, req *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	e, ok := driver.As[driver.QueueEditor](d)
+	if !ok {
+		return nil, driver.ErrUnsupported
+	}
+	return e.EditPlace(t.ctx, req)
+}

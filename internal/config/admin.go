@@ -1,0 +1,54 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+)
+
+// DefaultAdmin is where dev has the listener for operators.
+const DefaultAdmin = "127.0.0.1:9717"
+
+// Admin is the listener for operators; the zero value means that there is none.
+type Admin struct {
+	Listen                               string
+	TokenFile, TLSCert, TLSKey, ClientCA string
+	Hosts                                []string
+	Write                                bool
+	// Token is the token itself, where no file has it.
+	Token string
+	// Spare: the daemon does without the listener if it cannot listen.
+	Spare bool
+}
+
+// Equal says whether both are the same listener.
+func (a *Admin) Equal(b *Admin) bool {
+	return a.Listen == b.Listen && a.TokenFile == b.TokenFile && a.TLSCert == b.TLSCert && a.TLSKey == b.TLSKey && a.ClientCA == b.ClientCA &&
+		slices.Equal(a.Hosts, b.Hosts) && a.Write == b.Write && a.Token == b.Token
+}
+
+func (s *AdminSection) compile(a *Admin, o Overrides) error {
+	*a = Admin{
+		Listen: first(o.Admin, s.Listen), TokenFile: first(o.AdminToken, s.TokenFile), TLSCert: s.TLSCert, TLSKey: s.TLSKey, ClientCA: s.ClientCA,
+		Hosts: s.Hosts, Write: s.Write == On,
+	}
+	if a.Listen == "" {
+		*a = Admin{}
+		return nil
+	}
+	host, _, err := net.SplitHostPort(a.Listen)
+	switch ip := net.ParseIP(host); {
+	case err != nil:
+		return fmt.Errorf("admin.listen %q: want host:port, such as %s", a.Listen, DefaultAdmin)
+	case (a.TLSCert == "") != (a.TLSKey == ""):
+		return errors.New("admin: tls_cert and tls_key: want both or none")
+	case a.ClientCA != "" && a.TLSCert == "":
+		return errors.New("admin: client_ca needs tls_cert and tls_key")
+	case a.TokenFile == "" && a.ClientCA == "":
+		return errors.New("admin: want token_file or client_ca: nobody is served without a token or a certificate")
+	case a.TLSCert == "" && host != "localhost" && (ip == nil || !ip.IsLoopback()):
+		return fmt.Errorf("admin.listen %q: a token would cross the network in the clear: give tls_cert and tls_key, or listen on 127.0.0.1", a.Listen)
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/locksidecar/locksidecar/internal/testenv"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
+)
+
+var operators = regexp.MustCompile(`https?://127\.0\.0\.1:\d+/"`)
+
+// adminURL is where the daemon says that operators are served.
+func (c *configured) adminURL(t *testing.T) string {
+	t.Helper()
+	at := func() string {
+		for line := range strings.Lines(c.d.Output()) {
+			if strings.Contains(line, "operators are served") {
+				return strings.TrimSuffix(operators.FindString(line), `"`)
+			}
+		}
+		return ""
+	}
+	eventually(t, "the log says where operators are served", func() bool { return at() != "" })
+	return at()
+}
+
+// operator is a client of the listener for operators.
+type operator struct {
+	http.Client
+	url, token string
+}
+
+func (o *operator) call(t *testing.T, method, path, body string) (code int, answer string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(within(t), method, o.url+strings.TrimPrefix(path, "/"), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if o.token != "" {
+		req.Header.Set("Authorization", "Bearer "+o.token)
+	}
+	resp, err := o.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(raw)
+}
+
+// With a token, operators read over TCP, and change nothing unless that is
+// configured. A token that was changed in its file counts at once.
+func TestOperatorsReadByAToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	replace(t, file, "a token of 20 letters\n")
+	c := configure(t, fmt.Sprintf("backends: {a: {url: 'embedded:'}}\nadmin: {listen: '127.0.0.1:0', token_file: %s}\n", file))
+	o := &operator{url: c.adminURL(t), token: "a token of 20 letters"}
+	l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "jobs/1", OwnerId: "<img src=x onerror=alert(1)>", Ttl: seconds(60)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"/locks": `"jobs/1"`, "/locks/jobs/1": `"fencing_token":"`, "/status?find_deadlocks=true": `"deadlock_search":{"time"`} {
+		if code, answer := o.call(t, "GET", path, ""); code != 200 || !strings.Contains(answer, want) {
+			t.Errorf("%s: %d %s", path, code, answer)
+		}
+	}
+	force := fmt.Sprintf(`{"fencing_token":"%d","reason":"test"}`, l.GetFencingToken())
+	for path, want := range map[string]int{
+		"/locks/jobs/1:force-release": 403, "/locks/jobs/1:cancel-waiter": 403, "/locks/jobs/1:reprioritize": 403,
+		"/locks/jobs/1:acquire": 404, "/locks/jobs/1:hold": 404, "/locks/jobs/1:renew": 404, "/locks/jobs/1:release": 404,
+	} {
+		if code, answer := o.call(t, "POST", path, force); code != want {
+			t.Errorf("%s: %d %s", path, code, answer)
+		}
+	}
+	if code, _ := o.call(t, "GET", "/events", ""); code != 404 {
+		t.Errorf("events: %d", code)
+	}
+	if l := c.lock(t, "jobs/1"); len(l.GetHolders()) != 1 || l.GetHolders()[0].GetRevoked() {
+		t.Errorf("it was changed: %v", l)
+	}
+	replace(t, file, "another token of 25 letters\n")
+	if code, _ := o.call(t, "GET", "/locks", ""); code != 401 {
+		t.Errorf("the old token: %d", code)
+	}
+	o.token = "another token of 25 letters"
+	if code, _ := o.call(t, "GET", "/locks", ""); code != 200 {
+		t.Errorf("the new token: %d", code)
+	}
+	if exit, said := command(t, "serve", "--backend", "embedded:", "--admin", "127.0.0.1:0", "--socket", socketPath(t)); exit != 64 || !strings.Contains(said, "nobody is served without") {
+		t.Errorf("without a token: %d %s", exit, said)
+	}
+	showsLocks(t, o, "jobs/1", "<img src=x onerror=alert(1)>")
+}
+
+// With certificates, who did what an operator does is told by the certificate's
+// name; nobody comes in without one.
+func TestOperatorsChangeByACertificate(t *testing.T) {
+	ca, stranger := testenv.NewAuthority(t), testenv.NewAuthority(t)
+	server := ca.Server(t)
+	c := configure(t, fmt.Sprintf("backends: {a: {url: 'embedded:'}}\nadmin: {listen: '127.0.0.1:0', tls_cert: %s, tls_key: %s, client_ca: %s, write: true}\n",
+		server.CertFile, server.KeyFile, ca.CertFile))
+	url := c.adminURL(t)
+	if !strings.HasPrefix(url, "https://") {
+		t.Fatalf("served at %s", url)
+	}
+	by := func(shown ...testenv.Certificate) *operator {
+		config, err := ca.Config(shown...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &operator{url: url, Client: http.Client{Transport: &http.Transport{TLSClientConfig: config}}}
+	}
+	for name, o := range map[string]*operator{"none": by(), "another authority's": by(stranger.Client(t, "ops")), "an old one": by(ca.ExpiredClient(t, "ops"))} {
+		req, err := http.NewRequestWithContext(within(t), http.MethodGet, o.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := o.Do(req); err == nil {
+			_ = resp.Body.Close()
+			t.Errorf("%s: served with %s", name, resp.Status)
+		}
+	}
+	l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "jobs/1", Ttl: seconds(60)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := by(ca.Client(t, "ops-1"))
+	if code, answer := o.call(t, "POST", "/locks/jobs/1:force-release", fmt.Sprintf(`{"fencing_token":"%d","reason":"test"}`, l.GetFencingToken())); code != 200 {
+		t.Fatalf("%d %s", code, answer)
+	}
+	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	events, err := c.Watch(ctx, &lockpb.WatchRequest{After: "oldest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		e, err := events.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.GetType() == "force_released" {
+			if !strings.Contains(e.GetOperator(), "ops-1") || e.GetReason() != "test" {
+				t.Errorf("told as %v", e)
+			}
+			break
+		}
+	}
+}
+
+// showsLocks runs the page's own script, over a document of the least that it
+// needs, and waits until the lock and its holder stand in it, as text.
+func showsLocks(t *testing.T, o *operator, lock, holder string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, testenv.Node(t), "--input-type=module", "-e", browser)
+	cmd.Env = append(os.Environ(), "BASE="+o.url, "TOKEN="+o.token, "LOCK="+lock, "HOLDER="+holder)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("the page: %v\n%s", err, out)
+	}
+}
+
+const browser = `
+import vm from "node:vm";
+const { BASE, TOKEN, LOCK, HOLDER } = process.env;
+const markup = await (await fetch(BASE)).text();
+class Element {
+  constructor() { this.children = []; this.textContent = ""; this.value = ""; this.checked = false; this.hidden = false; this.className = ""; this.on = {}; }
+  append(...e) { this.children.push(...e); }
+  replaceChildren(...e) { this.children = e; }
+  addEventListener(name, f) { this.on[name] = f; }
+  set innerHTML(text) { throw new Error("markup was written"); }
+}
+const elements = new Map([...markup.matchAll(/ id="([a-z]+)"/g)].map((m) => [m[1], new Element()]));
+const cells = (id) => elements.get(id).children.map((tr) => tr.children.map((td) => td.textContent));
+const page = {
+  document: { getElementById: (id) => { if (!elements.has(id)) throw new Error("no element " + id); return elements.get(id); }, createElement: () => new Element() },
+  location: { hash: "#token=" + encodeURIComponent(TOKEN), pathname: "/" }, history: { replaceState: () => {} },
+  fetch: (path, o) => fetch(new URL(path, BASE), { headers: o.headers }), URLSearchParams, setTimeout, clearTimeout, Date, Error, Math, String,
+};
+vm.runInNewContext(markup.split("<script>")[1].split("</script>")[0], page);
+for (let n = 0; n < 600; n++) {
+  if (cells("locks").some((r) => r[0] === LOCK && r[1] === HOLDER && /^\d+$/.test(r[2])) && cells("backends").some((r) => r[0] === "a" && r[2] === "yes")) process.exit(0);
+  await new Promise((r) => setTimeout(r, 50));
+}
+console.log(elements.get("state").textContent, JSON.stringify(cells("locks")), JSON.stringify(cells("backends")));
+process.exit(1);
+`
