@@ -116,6 +116,7 @@ func TestRefusedWaitGivesUpItsPlace(t *testing.T) {
 				t.Errorf("the anonymous one: %v", err)
 			}
 		})
+		synctest.Wait() // it is the first in the queue
 		refusal := &backend.DeadlockError{Cycle: []backend.Wait{{LockID: "a", OwnerID: "waiter", For: "other"}}}
 		waiting.Go(func() {
 			_, err := two.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "waiter", RequestID: "r", Wait: backend.Forever})

@@ -143,4 +143,3 @@ func TestUndosAreBounded(t *testing.T) {
 		}
 	})
 }
-
