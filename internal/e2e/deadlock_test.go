@@ -205,7 +205,7 @@ func TestDeadlockIsToldWithoutAPolicy(t *testing.T) {
 	if table := show(); strings.Count(table, "app-") != 4 || !strings.Contains(table, "even/0") || !strings.Contains(table, "odd/1") {
 		t.Errorf("the command shows\n%s", table)
 	}
-	for series, want := range map[string]string{"locksidecar_deadlocks": "1", "locksidecar_deadlocks_found_total": "1", "locksidecar_deadlocks_broken_total": "0"} {
+	for series, want := range map[string]string{"locksidecar_deadlocks": "1", "locksidecar_deadlocks_detected_total": "1", "locksidecar_deadlocks_broken_total": "0"} {
 		if got := k.sidecars[0].metric(t, series); got != want {
 			t.Errorf("%s is %s, want %s", series, got, want)
 		}
