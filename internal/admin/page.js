@@ -73,7 +73,7 @@ function showStatus(s) {
   byId("looked").textContent = (search.time ? "looked at " + new Date(search.time).toLocaleTimeString() + ", " + (search.locks ?? 0) + " contended locks" : "nobody has looked yet") +
     (search.truncated ? ", and there may be more" : "") + ((search.failed ?? []).length ? ", without " + search.failed.join(", ") : "");
   fill("deadlocks", (s.deadlocks ?? []).flatMap((d) => d.waits.map((w, i) => [
-    d.id, { text: w.owner_id + (i === (d.victim ?? 0) ? " *" : ""), bad: true }, w.waits_for, w.lock_id, w.fencing_token === "0" ? "waits too" : w.fencing_token, w.backend ?? "",
+    d.id, { text: w.owner_id + (i === (d.victim ?? 0) ? " (victim)" : ""), bad: true }, w.waits_for, w.lock_id, w.fencing_token === "0" ? "waits too" : w.fencing_token, w.backend ?? "",
   ])));
 }
 
@@ -102,7 +102,7 @@ async function locks() {
     return { all, more: true };
   } catch (e) {
     if (e instanceof Denied) throw e;
-    return { all, unread: "the rest cannot be read: " + e.message };
+    return { all, unread: (all.length ? "the rest" : "this") + " cannot be read: " + e.message };
   }
 }
 

@@ -14,7 +14,7 @@ const context = await chromium.launchPersistentContext(PROFILE, {
   args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
 });
-context.setDefaultTimeout(Number(process.env.T ?? 60000));
+context.setDefaultTimeout(60000);
 let gone = false;
 const requests = [], refused = [], wrong = [];
 context.on("request", (r) => requests.push({ method: r.method(), url: r.url(), type: r.resourceType() }));
@@ -66,7 +66,7 @@ try {
 
   await page.fill("#token", TOKEN + "?");
   await page.click("#enter");
-  await page.getByText("is not right").waitFor();
+  await page.locator("#state", { hasText: "is not right" }).waitFor();
   await look("wrong", page);
 
   await page.fill("#token", TOKEN);
@@ -104,7 +104,7 @@ try {
   await look("next", linked);
 
   // The daemon ends, and the page says so.
-  await linked.getByText("does not answer").waitFor();
+  await linked.locator("#state", { hasText: "does not answer" }).waitFor();
   await look("gone", linked);
 
   console.log(JSON.stringify({ name: "all", requests, refused: [...new Set(refused)], wrong }));
