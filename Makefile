@@ -104,13 +104,16 @@ docs-check: setup ## run the snippets of the documents, compare their tables
 docs: ## write the documents' tables
 	go test -count=1 -run OfTheDocuments ./internal/tree -update
 
-setup: system emulators python-setup node-setup tools ## install what the tests need
+setup: system emulators browser python-setup node-setup tools ## install what the tests need
 
 system: ## programs of the system
 	@internal/tools/system
 
 emulators: system ## what stands in for DynamoDB in the tests
 	@internal/tools/emulators
+
+browser: system ## what drives Chromium in the tests
+	@internal/tools/npm browser node_modules/playwright-core
 
 python-setup: $(PYTHON)/.done ## the Python example's environment
 
@@ -137,4 +140,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators python-setup node-setup tools clean
+.PHONY: help build test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators browser python-setup node-setup tools clean
