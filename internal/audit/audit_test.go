@@ -91,6 +91,23 @@ func TestEachMissingLineIsNamed(t *testing.T) {
 	}
 }
 
+// Of a life all of whose events are missing, no other line is there to miss them.
+func TestMissingEventsOfALifeWithoutOthers(t *testing.T) {
+	f := newFleet()
+	s, other := f.sidecar("one", "a", 0), f.sidecar("two", "bb", 0)
+	s.acquired("x", "o1")
+	s.stop()
+	b := other.acquired("x", "o2")
+	other.released("x", b)
+	other.stop()
+	start, stop := s.lines[0]+"\n", s.lines[2]+"\n"
+	for _, partial := range []bool{false, true} {
+		wants(t, prove(t, []string{start + stop, f.files()[1]}, Options{Partial: partial}), KindGap, "log1:2", "event 1 is missing of the sidecar one")
+	}
+	wants(t, prove(t, []string{stop}, Options{}), KindGap, "log1:1", "event 1 is missing")
+	wantsNone(t, prove(t, []string{stop}, Options{Partial: true}))
+}
+
 func TestViolationsAreNamed(t *testing.T) {
 	f := func(play func(f *fleet, s, other *sidecar)) []string {
 		f := newFleet()

@@ -14,9 +14,11 @@ type run struct {
 	started uint64
 	begins  bool
 	// stopped is the number after which nothing follows; ends that the log says
-	// so.
-	stopped uint64
-	ends    bool
+	// so, at stoppedAt.
+	stopped     uint64
+	ends        bool
+	stoppedAt   where
+	stoppedWall int64
 	// spans are the numbers that were seen, with their places.
 	spans       []span
 	first, last instant
@@ -77,7 +79,10 @@ func (r *runs) line(at where, l *Line) {
 		}
 		return
 	case TypeStopped:
-		of.ends, of.stopped = true, max(of.stopped, l.Seq)
+		if !of.ends || l.Seq > of.stopped {
+			of.stopped, of.stoppedAt, of.stoppedWall = l.Seq, at, i.wall
+		}
+		of.ends = true
 		return
 	}
 	from := l.Seq
@@ -124,10 +129,15 @@ func (r *runs) gaps(partial bool) []Violation {
 				next, before = s.to+1, r.place(s.toAt)
 			}
 		}
-		if of.ends && of.stopped >= next && len(of.spans) > 0 {
+		switch {
+		case !of.ends || of.stopped < next:
+		case len(of.spans) > 0:
 			last := of.spans[len(of.spans)-1]
 			found = append(found, r.violation(KindGap, last.toAt, last.wall, "",
 				"%s of the sidecar %s (run %s), between this line and its end", missing(next, of.stopped), of.sidecar, of.id))
+		case of.begins || !partial:
+			found = append(found, r.violation(KindGap, of.stoppedAt, of.stoppedWall, "",
+				"%s of the sidecar %s (run %s), which are all up to this line", missing(next, of.stopped), of.sidecar, of.id))
 		}
 	}
 	for _, d := range r.damage {
