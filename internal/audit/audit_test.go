@@ -398,6 +398,24 @@ func TestAKilledSidecarsTailExcusesWhatMayBeInIt(t *testing.T) {
 	wants(t, prove(t, f.files(), Options{}), KindOverlap, "log1:3", "no line ends 1001")
 }
 
+// A log that went on in another file has not ended where the first one did.
+func TestAKilledSidecarsTailInAnotherFile(t *testing.T) {
+	f := newFleet()
+	killed, s := f.sidecar("one", "a", 0), f.sidecar("two", "bb", 0)
+	killed.released("x", killed.acquired("x", "o1"))
+	killed.stop()
+	killed.write(&Line{Type: TypeStarted, Boot: "a"})
+	killed.acquired("x", "o1")
+	f.after(20 * time.Second)
+	s.released("x", s.acquired("x", "o2"))
+	s.stop()
+	if r := prove(t, f.files(), Options{}); len(r.Violations) != 0 || r.Unproven != 1 || len(r.Open) != 1 {
+		t.Errorf("%+v", r)
+	}
+	killed.stop()
+	wants(t, prove(t, f.files(), Options{}), KindOverlap, "log2:2", "no line ends")
+}
+
 // Of logs whose oldest pieces are gone, the rest is proven where that was asked
 // for.
 func TestPartialLogs(t *testing.T) {

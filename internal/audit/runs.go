@@ -19,6 +19,9 @@ type run struct {
 	ends        bool
 	stoppedAt   where
 	stoppedWall int64
+	// starts and stops are when the log began and ended: it goes on after an end
+	// if it has got another file.
+	starts, stops map[int64]bool
 	// spans are the numbers that were seen, with their places.
 	spans       []span
 	first, last instant
@@ -51,7 +54,7 @@ func (r *runs) place(w where) string { return fmt.Sprintf("%s:%d", r.names[w.sou
 func (r *runs) line(at where, l *Line) {
 	of := r.byID[l.Run]
 	if of == nil {
-		of = &run{id: l.Run}
+		of = &run{id: l.Run, starts: make(map[int64]bool), stops: make(map[int64]bool)}
 		r.byID[l.Run] = of
 	}
 	of.sidecar = cmp.Or(of.sidecar, l.Sidecar)
@@ -70,7 +73,7 @@ func (r *runs) line(at where, l *Line) {
 		if !of.begins || l.Seq < of.started {
 			of.started = l.Seq
 		}
-		of.begins = true
+		of.begins, of.starts[l.At] = true, true
 		if l.Boot != "" {
 			if r.domains[l.Boot] == 0 {
 				r.domains[l.Boot] = int32(len(r.domains) + 1) //nolint:gosec // a number of hosts
@@ -82,7 +85,7 @@ func (r *runs) line(at where, l *Line) {
 		if !of.ends || l.Seq > of.stopped {
 			of.stopped, of.stoppedAt, of.stoppedWall = l.Seq, at, i.wall
 		}
-		of.ends = true
+		of.ends, of.stops[l.At] = true, true
 		return
 	}
 	from := l.Seq
@@ -157,10 +160,15 @@ func missing(from, to uint64) string {
 	return fmt.Sprintf("events %d to %d are missing", from, to)
 }
 
+// over says that no line follows the latest one.
+func (of *run) over() bool {
+	return of.ends && len(of.stops) >= len(of.starts) && !slices.ContainsFunc(of.spans, func(s span) bool { return s.to > of.stopped })
+}
+
 // cut are the runs whose ends no line tells: killed, or still alive.
 func (r *runs) cut() (all []*run) {
 	for _, of := range r.byID {
-		if !of.ends {
+		if !of.over() {
 			all = append(all, of)
 		}
 	}
