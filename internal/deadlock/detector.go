@@ -83,13 +83,14 @@ func (d *Detector) Latest() (*Finding, time.Time) {
 	return d.latest, d.at
 }
 
-// Look looks now, or shares the next look of another caller.
-func (d *Detector) Look(ctx context.Context) *Finding {
+// Look looks now, or shares the next look of another caller. It is the finding and
+// when the look began; Latest may be of another look by then, or of none.
+func (d *Detector) Look(ctx context.Context) (*Finding, time.Time) {
 	asked := time.Now()
 	d.looking.Lock()
 	defer d.looking.Unlock()
 	if f, at := d.Latest(); at.After(asked) {
-		return f
+		return f, at
 	}
 	begun := time.Now()
 	locals := d.o.Stores()
@@ -99,7 +100,7 @@ func (d *Detector) Look(ctx context.Context) *Finding {
 	}
 	f := Find(ctx, stores, settle)
 	if ctx.Err() != nil {
-		return f
+		return f, begun
 	}
 	d.mu.Lock()
 	known := d.latest.Deadlocks
@@ -115,7 +116,7 @@ func (d *Detector) Look(ctx context.Context) *Finding {
 	if _, resolve := d.o.Policy(); resolve {
 		d.resolve(locals, f)
 	}
-	return f
+	return f, begun
 }
 
 // resolve refuses the victims that wait here.
@@ -155,7 +156,7 @@ func (d *Detector) Run(ctx context.Context) error {
 			continue
 		}
 		start := time.Now()
-		f := d.Look(ctx)
+		f, _ := d.Look(ctx)
 		if now := len(f.Failed) > 0 && !errors.Is(f.Err, context.Canceled); now != failing {
 			if failing = now; failing {
 				d.o.Logger.Warn("deadlocks cannot be looked for in all stores", driver.LogError, f.Err)

@@ -14,6 +14,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/embedded"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // sidecar is what a Detector needs of one.
@@ -190,8 +191,15 @@ func TestDeadlockIsShownUntilItEnds(t *testing.T) {
 		if third.looks.Load() != 0 {
 			t.Errorf("a sidecar without waiters looked %d times", third.looks.Load())
 		}
-		if got := third.d.Look(t.Context()); len(got.Deadlocks) != 1 {
-			t.Errorf("a sidecar that is asked finds %+v", got)
+		// Where nobody waits what was found is forgotten, but who asked is told.
+		third.d.o.Looked = func(*Finding, []Deadlock) { time.Sleep(2 * tick) }
+		status := &lockpb.Status{}
+		found, at := third.d.Look(t.Context())
+		if third.d.Describe(status, found, at); len(status.GetDeadlocks()) != 1 {
+			t.Errorf("a sidecar that is asked finds %+v", status)
+		}
+		if got, _ := third.d.Latest(); len(got.Deadlocks) != 0 {
+			t.Errorf("it is not forgotten: %+v", got)
 		}
 		cancel()
 		time.Sleep(5 * time.Second)
