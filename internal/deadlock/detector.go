@@ -119,12 +119,16 @@ func (d *Detector) Look(ctx context.Context) (*Finding, time.Time) {
 	return f, begun
 }
 
-// resolve refuses the victims that wait here.
+// resolve refuses the victims that wait here. Two stores may be one, as when a
+// configuration has replaced a backend at which somebody still waits: the place is
+// seen in both, and its acquire waits at either.
 func (d *Detector) resolve(stores []Local, f *Finding) {
 	for i := range f.Deadlocks {
 		one := &f.Deadlocks[i]
 		v := &one.victim
-		if stores[v.at.store].Refuse(v.at.lock, v.place.request, &backend.DeadlockError{Cycle: one.Waits}) {
+		if slices.ContainsFunc(stores, func(s Local) bool {
+			return s.Refuse(v.at.lock, v.place.request, &backend.DeadlockError{Cycle: one.Waits})
+		}) {
 			d.o.Refused(one)
 		}
 	}

@@ -213,6 +213,50 @@ func TestDeadlockIsShownUntilItEnds(t *testing.T) {
 	})
 }
 
+// After a change of a backend's options its store is there twice, and those who
+// waited before wait at the older one.
+func TestDeadlockAtAReplacedBackendIsBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := func() *backend.Store { return backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock}) }
+		fresh, older := open(), open()
+		d := New(Options{
+			Stores: func() []Local { return []Local{fresh, older} }, Policy: func() (bool, bool) { return true, true },
+			Looked: func(*Finding, []Deadlock) {}, Refused: func(*Deadlock) {},
+		})
+		hold(t, older, "x", "a")
+		time.Sleep(time.Millisecond)
+		hold(t, older, "y", "b")
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			_, _ = older.Acquire(ctx, &backend.AcquireRequest{LockID: "y", OwnerID: "a", Wait: backend.Forever})
+		})
+		refused := make(chan error, 1)
+		waiting.Go(func() {
+			_, err := older.Acquire(ctx, &backend.AcquireRequest{LockID: "x", OwnerID: "b", Wait: backend.Forever})
+			refused <- err
+		})
+		synctest.Wait()
+		d.Look(ctx)
+		synctest.Wait()
+		select {
+		case err := <-refused:
+			if !errors.Is(err, driver.ErrDeadlock) {
+				t.Errorf("refused with %v", err)
+			}
+		default:
+			t.Error("nobody was refused")
+		}
+		cancel()
+		waiting.Wait()
+		_, _ = older.Close(), fresh.Close()
+	})
+}
+
 // A fleet of a hundred sidecars that stand by for one lock looks about as often as
 // one sidecar would; those which did not name an owner never do.
 func TestFleetSharesTheLooks(t *testing.T) {
