@@ -121,7 +121,10 @@ func printProof(w io.Writer, r *audit.Report, output string) error {
 		rows = append(rows, []string{"torn", torn + ": a line was cut off by a kill"})
 	}
 	verdict := "no two holders overlapped, tokens rose, the queue's order was kept"
-	if n := len(r.Violations); n > 0 {
+	switch n := len(r.Violations); {
+	case n == 0 && r.Unproven > 0:
+		verdict = fmt.Sprintf("no violation, but of %d handovers it is not proven that the earlier lease had ended", r.Unproven)
+	case n > 0:
 		verdict = fmt.Sprintf("not proven: %d violations", n)
 	}
 	return table(w, append(rows, []string{"verdict", verdict})...)

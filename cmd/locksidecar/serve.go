@@ -139,10 +139,8 @@ func newDev() *cobra.Command {
 		if o.Logger, err = openLog(&from.secrets); err != nil {
 			return err
 		}
-		address = fallback(address, adminVariable)
-		o.Config.Admin = config.Admin{Listen: address, Token: backend.NewSecret(), Spare: address == ""}
-		if address == "" {
-			o.Config.Admin.Listen = config.DefaultAdmin
+		if o.Config.Admin, err = config.DevAdmin(fallback(address, adminVariable), backend.NewSecret()); err != nil {
+			return &exitError{exitUsage, err}
 		}
 		o.Operators = func(url string) {
 			_, _ = fmt.Fprintf(c.ErrOrStderr(), "The locks in a browser: %s#token=%s\n\n", url, o.Config.Admin.Token)

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"io"
+	"log"
 	"mime"
 	"net"
 	"net/http"
@@ -41,6 +43,9 @@ func New(o Options) *http.Server {
 	return &http.Server{
 		Handler: &handler{o: o, slots: make(chan struct{}, atOnce)}, ReadTimeout: 10 * time.Second, ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		// What net/http would log is about clients that misbehave, of which there may
+		// be any number: each failed handshake would be a line.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 }
 

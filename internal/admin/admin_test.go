@@ -2,9 +2,12 @@ package admin
 
 import (
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -43,6 +46,27 @@ func ask(h http.Handler, method, path string, header map[string]string) *httptes
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+// A client that cannot even shake hands writes nothing into the log.
+func TestNoiseIsNotLogged(t *testing.T) {
+	var lines strings.Builder
+	log.SetOutput(&lines)
+	defer log.SetOutput(os.Stderr)
+	s := httptest.NewUnstartedServer(nil)
+	s.Config = New(Options{Address: s.Listener.Addr()})
+	s.StartTLS()
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = c.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+	_, _ = io.Copy(io.Discard, c)
+	_ = c.Close()
+	s.Close()
+	if lines.Len() > 0 {
+		t.Errorf("the log has %q", lines.String())
+	}
 }
 
 // What is not an operator's own request gets nothing, whatever it tries.

@@ -34,6 +34,7 @@ func (d *daemon) listenAdmin(ctx context.Context) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("admin listener: %w", err)
 	}
+	l = admin.Limit(l)
 	scheme := "http"
 	if security != nil {
 		l, scheme = tls.NewListener(l, security), "https"

@@ -48,11 +48,12 @@ func Private(ctx context.Context, url string, log *slog.Logger) (endpoint string
 	server := socket.New(socket.Options{
 		Locks: local.Store, Sessions: socket.Kept(local.Keeper), Logger: log,
 		Status: func(ctx context.Context, in *lockpb.GetStatusRequest) *lockpb.Status {
+			found, at := detector.Latest()
 			if in.GetFindDeadlocks() {
-				detector.Look(ctx)
+				found, at = detector.Look(ctx)
 			}
 			s := &lockpb.Status{}
-			detector.Describe(s)
+			detector.Describe(s, found, at)
 			return s
 		},
 	})

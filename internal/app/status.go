@@ -14,8 +14,9 @@ import (
 
 // status describes the daemon.
 func (d *daemon) status(ctx context.Context, in *lockpb.GetStatusRequest) *lockpb.Status {
+	found, at := d.detector.Latest()
 	if in.GetFindDeadlocks() {
-		d.detector.Look(ctx)
+		found, at = d.detector.Look(ctx)
 	}
 	d.mu.Lock()
 	reloads := d.reloads
@@ -32,7 +33,7 @@ func (d *daemon) status(ctx context.Context, in *lockpb.GetStatusRequest) *lockp
 		s.LeasesHeld += uint64(b.Keeper().Held()) //nolint:gosec // a count
 		s.Waiters += uint64(b.store.Waiting())    //nolint:gosec // a count
 	}
-	d.detector.Describe(s)
+	d.detector.Describe(s, found, at)
 	return s
 }
 

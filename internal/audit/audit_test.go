@@ -91,6 +91,23 @@ func TestEachMissingLineIsNamed(t *testing.T) {
 	}
 }
 
+// Of a life all of whose events are missing, no other line is there to miss them.
+func TestMissingEventsOfALifeWithoutOthers(t *testing.T) {
+	f := newFleet()
+	s, other := f.sidecar("one", "a", 0), f.sidecar("two", "bb", 0)
+	s.acquired("x", "o1")
+	s.stop()
+	b := other.acquired("x", "o2")
+	other.released("x", b)
+	other.stop()
+	start, stop := s.lines[0]+"\n", s.lines[2]+"\n"
+	for _, partial := range []bool{false, true} {
+		wants(t, prove(t, []string{start + stop, f.files()[1]}, Options{Partial: partial}), KindGap, "log1:2", "event 1 is missing of the sidecar one")
+	}
+	wants(t, prove(t, []string{stop}, Options{}), KindGap, "log1:1", "event 1 is missing")
+	wantsNone(t, prove(t, []string{stop}, Options{Partial: true}))
+}
+
 func TestViolationsAreNamed(t *testing.T) {
 	f := func(play func(f *fleet, s, other *sidecar)) []string {
 		f := newFleet()
@@ -379,6 +396,24 @@ func TestAKilledSidecarsTailExcusesWhatMayBeInIt(t *testing.T) {
 	f.after(20 * time.Second)
 	killed.tells("expired", "y", 8) // it lived on
 	wants(t, prove(t, f.files(), Options{}), KindOverlap, "log1:3", "no line ends 1001")
+}
+
+// A log that went on in another file has not ended where the first one did.
+func TestAKilledSidecarsTailInAnotherFile(t *testing.T) {
+	f := newFleet()
+	killed, s := f.sidecar("one", "a", 0), f.sidecar("two", "bb", 0)
+	killed.released("x", killed.acquired("x", "o1"))
+	killed.stop()
+	killed.write(&Line{Type: TypeStarted, Boot: "a"})
+	killed.acquired("x", "o1")
+	f.after(20 * time.Second)
+	s.released("x", s.acquired("x", "o2"))
+	s.stop()
+	if r := prove(t, f.files(), Options{}); len(r.Violations) != 0 || r.Unproven != 1 || len(r.Open) != 1 {
+		t.Errorf("%+v", r)
+	}
+	killed.stop()
+	wants(t, prove(t, f.files(), Options{}), KindOverlap, "log2:2", "no line ends")
 }
 
 // Of logs whose oldest pieces are gone, the rest is proven where that was asked

@@ -78,7 +78,7 @@ func (p *pass) overlaps(k *lock, grants []*grant) {
 func (p *pass) endless(k *lock, before, next *grant) {
 	for _, of := range p.runs.byID {
 		begun := of.begins && of.started == 0
-		if !of.ends && p.c.maybeBefore(of.last, next.told) || !begun && p.c.maybeBefore(before.since, of.first) && (p.o.Partial || of.begins) {
+		if !of.over() && p.c.maybeBefore(of.last, next.told) || !begun && p.c.maybeBefore(before.since, of.first) && (p.o.Partial || of.begins) {
 			p.counts.Unproven++
 			return
 		}

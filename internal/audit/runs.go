@@ -14,9 +14,14 @@ type run struct {
 	started uint64
 	begins  bool
 	// stopped is the number after which nothing follows; ends that the log says
-	// so.
-	stopped uint64
-	ends    bool
+	// so, at stoppedAt.
+	stopped     uint64
+	ends        bool
+	stoppedAt   where
+	stoppedWall int64
+	// starts and stops are when the log began and ended: it goes on after an end
+	// if it has got another file.
+	starts, stops map[int64]bool
 	// spans are the numbers that were seen, with their places.
 	spans       []span
 	first, last instant
@@ -49,7 +54,7 @@ func (r *runs) place(w where) string { return fmt.Sprintf("%s:%d", r.names[w.sou
 func (r *runs) line(at where, l *Line) {
 	of := r.byID[l.Run]
 	if of == nil {
-		of = &run{id: l.Run}
+		of = &run{id: l.Run, starts: make(map[int64]bool), stops: make(map[int64]bool)}
 		r.byID[l.Run] = of
 	}
 	of.sidecar = cmp.Or(of.sidecar, l.Sidecar)
@@ -68,7 +73,7 @@ func (r *runs) line(at where, l *Line) {
 		if !of.begins || l.Seq < of.started {
 			of.started = l.Seq
 		}
-		of.begins = true
+		of.begins, of.starts[l.At] = true, true
 		if l.Boot != "" {
 			if r.domains[l.Boot] == 0 {
 				r.domains[l.Boot] = int32(len(r.domains) + 1) //nolint:gosec // a number of hosts
@@ -77,7 +82,10 @@ func (r *runs) line(at where, l *Line) {
 		}
 		return
 	case TypeStopped:
-		of.ends, of.stopped = true, max(of.stopped, l.Seq)
+		if !of.ends || l.Seq > of.stopped {
+			of.stopped, of.stoppedAt, of.stoppedWall = l.Seq, at, i.wall
+		}
+		of.ends, of.stops[l.At] = true, true
 		return
 	}
 	from := l.Seq
@@ -124,10 +132,15 @@ func (r *runs) gaps(partial bool) []Violation {
 				next, before = s.to+1, r.place(s.toAt)
 			}
 		}
-		if of.ends && of.stopped >= next && len(of.spans) > 0 {
+		switch {
+		case !of.ends || of.stopped < next:
+		case len(of.spans) > 0:
 			last := of.spans[len(of.spans)-1]
 			found = append(found, r.violation(KindGap, last.toAt, last.wall, "",
 				"%s of the sidecar %s (run %s), between this line and its end", missing(next, of.stopped), of.sidecar, of.id))
+		case of.begins || !partial:
+			found = append(found, r.violation(KindGap, of.stoppedAt, of.stoppedWall, "",
+				"%s of the sidecar %s (run %s), which are all up to this line", missing(next, of.stopped), of.sidecar, of.id))
 		}
 	}
 	for _, d := range r.damage {
@@ -147,10 +160,15 @@ func missing(from, to uint64) string {
 	return fmt.Sprintf("events %d to %d are missing", from, to)
 }
 
+// over says that no line follows the latest one.
+func (of *run) over() bool {
+	return of.ends && len(of.stops) >= len(of.starts) && !slices.ContainsFunc(of.spans, func(s span) bool { return s.to > of.stopped })
+}
+
 // cut are the runs whose ends no line tells: killed, or still alive.
 func (r *runs) cut() (all []*run) {
 	for _, of := range r.byID {
-		if !of.ends {
+		if !of.over() {
 			all = append(all, of)
 		}
 	}

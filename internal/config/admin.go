@@ -37,18 +37,33 @@ func (s *AdminSection) compile(a *Admin, o Overrides) error {
 		*a = Admin{}
 		return nil
 	}
-	host, _, err := net.SplitHostPort(a.Listen)
-	switch ip := net.ParseIP(host); {
-	case err != nil:
-		return fmt.Errorf("admin.listen %q: want host:port, such as %s", a.Listen, DefaultAdmin)
+	switch {
 	case (a.TLSCert == "") != (a.TLSKey == ""):
 		return errors.New("admin: tls_cert and tls_key: want both or none")
 	case a.ClientCA != "" && a.TLSCert == "":
 		return errors.New("admin: client_ca needs tls_cert and tls_key")
 	case a.TokenFile == "" && a.ClientCA == "":
 		return errors.New("admin: want token_file or client_ca: nobody is served without a token or a certificate")
+	}
+	return a.private()
+}
+
+// private says what is wrong with an address at which a token would be sent in the
+// clear.
+func (a *Admin) private() error {
+	host, _, err := net.SplitHostPort(a.Listen)
+	switch ip := net.ParseIP(host); {
+	case err != nil:
+		return fmt.Errorf("admin.listen %q: want host:port, such as %s", a.Listen, DefaultAdmin)
 	case a.TLSCert == "" && host != "localhost" && (ip == nil || !ip.IsLoopback()):
 		return fmt.Errorf("admin.listen %q: a token would cross the network in the clear: give tls_cert and tls_key, or listen on 127.0.0.1", a.Listen)
 	}
 	return nil
+}
+
+// DevAdmin is dev's listener, at the address if one is given: with a token of its
+// own, and so without TLS on the loopback alone.
+func DevAdmin(address, token string) (Admin, error) {
+	a := Admin{Listen: first(address, DefaultAdmin), Token: token, Spare: address == ""}
+	return a, a.private()
 }

@@ -297,3 +297,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// dev's listener has a token and no TLS: it is not for the network.
+func TestDevAdmin(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"": true, "127.0.0.1:1": true, "localhost:1": true, "[::1]:1": true,
+		":1": false, "0.0.0.0:1": false, "10.0.0.1:1": false, "example.com:1": false, "127.0.0.1": false,
+	} {
+		a, err := config.DevAdmin(address, "token")
+		if (err == nil) != ok {
+			t.Errorf("%q: %v", address, err)
+		}
+		if ok && (a.Token != "token" || a.Listen == "" || a.Spare != (address == "")) {
+			t.Errorf("%q: %+v", address, a)
+		}
+	}
+}

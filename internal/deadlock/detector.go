@@ -83,13 +83,14 @@ func (d *Detector) Latest() (*Finding, time.Time) {
 	return d.latest, d.at
 }
 
-// Look looks now, or shares the next look of another caller.
-func (d *Detector) Look(ctx context.Context) *Finding {
+// Look looks now, or shares the next look of another caller. It is the finding and
+// when the look began; Latest may be of another look by then, or of none.
+func (d *Detector) Look(ctx context.Context) (*Finding, time.Time) {
 	asked := time.Now()
 	d.looking.Lock()
 	defer d.looking.Unlock()
 	if f, at := d.Latest(); at.After(asked) {
-		return f
+		return f, at
 	}
 	begun := time.Now()
 	locals := d.o.Stores()
@@ -99,7 +100,7 @@ func (d *Detector) Look(ctx context.Context) *Finding {
 	}
 	f := Find(ctx, stores, settle)
 	if ctx.Err() != nil {
-		return f
+		return f, begun
 	}
 	d.mu.Lock()
 	known := d.latest.Deadlocks
@@ -115,15 +116,19 @@ func (d *Detector) Look(ctx context.Context) *Finding {
 	if _, resolve := d.o.Policy(); resolve {
 		d.resolve(locals, f)
 	}
-	return f
+	return f, begun
 }
 
-// resolve refuses the victims that wait here.
+// resolve refuses the victims that wait here. Two stores may be one, as when a
+// configuration has replaced a backend at which somebody still waits: the place is
+// seen in both, and its acquire waits at either.
 func (d *Detector) resolve(stores []Local, f *Finding) {
 	for i := range f.Deadlocks {
 		one := &f.Deadlocks[i]
 		v := &one.victim
-		if stores[v.at.store].Refuse(v.at.lock, v.place.request, &backend.DeadlockError{Cycle: one.Waits}) {
+		if slices.ContainsFunc(stores, func(s Local) bool {
+			return s.Refuse(v.at.lock, v.place.request, &backend.DeadlockError{Cycle: one.Waits})
+		}) {
 			d.o.Refused(one)
 		}
 	}
@@ -155,7 +160,7 @@ func (d *Detector) Run(ctx context.Context) error {
 			continue
 		}
 		start := time.Now()
-		f := d.Look(ctx)
+		f, _ := d.Look(ctx)
 		if now := len(f.Failed) > 0 && !errors.Is(f.Err, context.Canceled); now != failing {
 			if failing = now; failing {
 				d.o.Logger.Warn("deadlocks cannot be looked for in all stores", driver.LogError, f.Err)

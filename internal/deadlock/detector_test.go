@@ -14,6 +14,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/embedded"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // sidecar is what a Detector needs of one.
@@ -190,8 +191,15 @@ func TestDeadlockIsShownUntilItEnds(t *testing.T) {
 		if third.looks.Load() != 0 {
 			t.Errorf("a sidecar without waiters looked %d times", third.looks.Load())
 		}
-		if got := third.d.Look(t.Context()); len(got.Deadlocks) != 1 {
-			t.Errorf("a sidecar that is asked finds %+v", got)
+		// Where nobody waits what was found is forgotten, but who asked is told.
+		third.d.o.Looked = func(*Finding, []Deadlock) { time.Sleep(2 * tick) }
+		status := &lockpb.Status{}
+		found, at := third.d.Look(t.Context())
+		if third.d.Describe(status, found, at); len(status.GetDeadlocks()) != 1 {
+			t.Errorf("a sidecar that is asked finds %+v", status)
+		}
+		if got, _ := third.d.Latest(); len(got.Deadlocks) != 0 {
+			t.Errorf("it is not forgotten: %+v", got)
 		}
 		cancel()
 		time.Sleep(5 * time.Second)
@@ -202,6 +210,50 @@ func TestDeadlockIsShownUntilItEnds(t *testing.T) {
 			_ = s.Close() // ends the other wait
 		}
 		waiting.Wait()
+	})
+}
+
+// After a change of a backend's options its store is there twice, and those who
+// waited before wait at the older one.
+func TestDeadlockAtAReplacedBackendIsBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := func() *backend.Store { return backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock}) }
+		fresh, older := open(), open()
+		d := New(Options{
+			Stores: func() []Local { return []Local{fresh, older} }, Policy: func() (bool, bool) { return true, true },
+			Looked: func(*Finding, []Deadlock) {}, Refused: func(*Deadlock) {},
+		})
+		hold(t, older, "x", "a")
+		time.Sleep(time.Millisecond)
+		hold(t, older, "y", "b")
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			_, _ = older.Acquire(ctx, &backend.AcquireRequest{LockID: "y", OwnerID: "a", Wait: backend.Forever})
+		})
+		refused := make(chan error, 1)
+		waiting.Go(func() {
+			_, err := older.Acquire(ctx, &backend.AcquireRequest{LockID: "x", OwnerID: "b", Wait: backend.Forever})
+			refused <- err
+		})
+		synctest.Wait()
+		d.Look(ctx)
+		synctest.Wait()
+		select {
+		case err := <-refused:
+			if !errors.Is(err, driver.ErrDeadlock) {
+				t.Errorf("refused with %v", err)
+			}
+		default:
+			t.Error("nobody was refused")
+		}
+		cancel()
+		waiting.Wait()
+		_, _ = older.Close(), fresh.Close()
 	})
 }
 

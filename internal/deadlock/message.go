@@ -1,6 +1,8 @@
 package deadlock
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
@@ -17,9 +19,8 @@ func (d *Deadlock) Message() *lockpb.Deadlock {
 	return m
 }
 
-// Describe adds to a status what the latest look found.
-func (d *Detector) Describe(s *lockpb.Status) {
-	f, at := d.Latest()
+// Describe adds to a status what a look found that began at the time.
+func (d *Detector) Describe(s *lockpb.Status, f *Finding, at time.Time) {
 	detect, resolve := d.o.Policy()
 	s.DeadlockSearch = &lockpb.DeadlockSearch{
 		Locks: uint32(f.Locks), Truncated: f.Truncated, Failed: f.Failed, Detect: detect, Resolve: resolve, //nolint:gosec // bounded

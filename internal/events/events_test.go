@@ -222,6 +222,17 @@ func TestDeadlocksAreOfAllTheirLocks(t *testing.T) {
 	})
 }
 
+// Sidecars that find one deadlock tell it alike to sinks, with the backend that the
+// source of a CloudEvent names.
+func TestDeadlocksAreOfTheVictimsBackend(t *testing.T) {
+	l := New(4)
+	l.Deadlock(&lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{{Backend: "main", LockId: "x", OwnerId: "a"}, {Backend: "jobs", LockId: "y", OwnerId: "b"}}})
+	records, err := subscribe(t, l, "", Oldest).Records(t.Context())
+	if err != nil || len(records) != 1 || records[0].Backend != "jobs" || records[0].LockID != "y" {
+		t.Errorf("%+v %v", records, err)
+	}
+}
+
 // Readers of every pace beside writers: each reader's numbers rise, and what it
 // read and what it was told to have missed add up.
 func TestReadersBesideWriters(t *testing.T) {

@@ -178,7 +178,7 @@ var processStart = time.Now()
 func (l *Log) Deadlock(d *lockpb.Deadlock) {
 	victim := d.GetWaits()[d.GetVictim()]
 	l.append(entry{
-		kind: TypeDeadlock, lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), token: victim.GetFencingToken(), shared: victim.GetShared(),
+		kind: TypeDeadlock, backend: victim.GetBackend(), lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), token: victim.GetFencingToken(), shared: victim.GetShared(),
 		deadlock: d,
 	}, time.Time{})
 }
