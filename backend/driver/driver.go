@@ -159,7 +159,8 @@ type QueueEditor interface {
 	//
 	// Of a place that it drops the driver remembers the request among the ends, with
 	// CauseForced and for every key, so that the waiter's next Acquire fails with a
-	// LostError. It returns the place as it was.
+	// LostError, as long as the end is remembered (RememberedEnds). It returns the
+	// place as it was.
 	//
 	// A place that it moves keeps its ticket, its mode and its deadline, and stands
 	// where OrderKey says with its new priority; an Acquire that is repeated with

@@ -72,6 +72,9 @@ export class NotOwnerError extends LocksidecarError {}
 /** The token is not this lease's. */
 export class StaleTokenError extends LocksidecarError {}
 
+/** No place in the queue has this ticket any more. */
+export class NoSuchWaiterError extends LocksidecarError {}
+
 /** Waiting would have been a deadlock, and this request was chosen to break it. */
 export class DeadlockError extends LocksidecarError {}
 
@@ -166,6 +169,7 @@ export const errorTypes: Readonly<Record<string, new (facts: ErrorFacts, options
   LEASE_LOST: LeaseLostError,
   NOT_OWNER: NotOwnerError,
   STALE_TOKEN: StaleTokenError,
+  NO_SUCH_WAITER: NoSuchWaiterError,
   DEADLOCK: DeadlockError,
   BREAKER_OPEN: BreakerOpenError,
   QUARANTINED: QuarantinedError,

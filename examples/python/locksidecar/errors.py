@@ -54,6 +54,12 @@ class StaleToken(LocksidecarError):
     REASON = "STALE_TOKEN"
 
 
+class NoSuchWaiter(LocksidecarError):
+    """No place in the queue has this ticket any more."""
+
+    REASON = "NO_SUCH_WAITER"
+
+
 class Deadlock(LocksidecarError):
     """Waiting would have been a deadlock, and this request was chosen to break it."""
 
