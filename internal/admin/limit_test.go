@@ -53,6 +53,6 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Errorf("one more, after one has left and come: %v, want that it is closed", err)
 	}
 	_ = l.Close()
-	for range accepted { //nolint:revive // until the accepting has ended
+	for range accepted { // until the accepting has ended
 	}
 }
