@@ -23,6 +23,9 @@ func (h *history) release(l *historyLock, d driver.Driver) {
 	} else {
 		got = left(res.HoldCount)
 	}
+	if got == lost(driver.CauseUnknown) && l.overtaken(ref) {
+		want = got
+	}
 	h.compare(l, fmt.Sprintf("release hold %q of %d (attach %d, key %.4s)", request, ref.Token, ref.Attach, ref.Key), got, want)
 }
 
@@ -40,6 +43,9 @@ func (h *history) prolong(l *historyLock, what string, call func(context.Context
 		got = errorText(err)
 	} else {
 		got = h.t.leaseOf(lease, &l.model)
+	}
+	if got == lost(driver.CauseUnknown) && l.overtaken(ref) {
+		want = got
 	}
 	h.compare(l, fmt.Sprintf("%s %d (attach %d, key %.4s)", what, ref.Token, ref.Attach, ref.Key), got, want)
 }

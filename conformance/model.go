@@ -168,6 +168,14 @@ func (m *model) find(ref driver.LeaseRef) (*modelHolder, string) {
 	return h, ""
 }
 
+// overtaken says that the request by whose end a lease is known to have ended has
+// ended again since: a driver may keep the latest end of a request alone.
+func (m *model) overtaken(ref driver.LeaseRef) bool {
+	e, ok := m.end(func(e modelEnd) bool { return e.token == ref.Token && e.key == ref.Key })
+	latest, _ := m.end(func(o modelEnd) bool { return o.request == e.request })
+	return ok && latest != e
+}
+
 func (m *model) prolong(ref driver.LeaseRef, adopt bool) string {
 	h, why := m.find(ref)
 	switch {

@@ -34,7 +34,9 @@ func NextToken(last, floor, clockMicros int64) int64 {
 }
 
 // RememberedEnds is how many ends of holds a record keeps at least, the latest
-// ones: a repeated release or a late acquire is recognised among them.
+// ones: a repeated release or a late acquire is recognised among them. Of a request
+// that ended twice (it was left, and repeated under another key), the latest end is
+// enough.
 const RememberedEnds = 16
 
 // Format is the major version of the store records of this contract. A driver
