@@ -218,8 +218,10 @@ func TestAReleaseWakesTheNextWaiterHere(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	hints, ended := make(chan driver.Hint, 100), make(chan error, 1)
 	go func() { ended <- s.WatchLocal(ctx, func(h driver.Hint) { hints <- h }) }()
-	for s.watched() == false {
-		time.Sleep(time.Millisecond)
+	for end := time.Now().Add(patience); !s.watched(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody watches")
+		}
 	}
 	r := request("a", "holder")
 	l := granted(t, s, r)

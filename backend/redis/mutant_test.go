@@ -1,36 +1,22 @@
 package redis
 
 import (
-	"bytes"
-	"context"
-	flags "flag"
+	goflag "flag"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/locksidecar/locksidecar/internal/mutation"
 )
 
 // A mutant is a script in which one comparison is flipped. Each is to be caught
 // by a test, which testdata/mutants.txt names, or stands there with the reason for
 // which nothing can catch it.
 
-var findMutants = flags.Bool("mutants", false, "find for each mutant without one in testdata/mutants.txt a test that catches it")
-
-const (
-	mutantVariable = "LOCKSIDECAR_TEST_MUTANT"
-	mutantFile     = "testdata/mutants.txt"
-	// noMutant are the scripts as they are: no test may catch them.
-	noMutant = "none"
-	// mutantTime bounds a test on a mutant. One that hangs has caught nothing.
-	mutantTime    = 30 * time.Second
-	mutantsAtOnce = 8
-)
+var findMutants = goflag.Bool("mutants", false, "find for each mutant without one in testdata/mutants.txt a test that catches it")
 
 var (
 	luaTexts = map[string]*string{
@@ -53,7 +39,8 @@ type mutant struct {
 	n, at                int
 }
 
-func (m mutant) String() string { return fmt.Sprintf("%s %d %s", m.file, m.n, m.operator) }
+// String is the mutant's name, with the line: a verdict is about that line alone.
+func (m mutant) String() string { return fmt.Sprintf("%s %d %s\t%s", m.file, m.n, m.operator, m.line) }
 
 func mutants() (all []mutant) {
 	var files []string
@@ -79,12 +66,12 @@ func mutants() (all []mutant) {
 
 // A process that is told of a mutant runs its tests on it.
 func init() {
-	name := os.Getenv(mutantVariable)
-	if name == "" {
+	name, running := mutation.Running()
+	if !running {
 		return
 	}
 	patience = 3 * time.Second // what comes at all comes at once
-	if name == noMutant {
+	if name == "" {
 		return
 	}
 	all := mutants()
@@ -102,120 +89,26 @@ func init() {
 	}
 }
 
-// caught says whether a test fails on a mutant.
-func (m mutant) caught(ctx context.Context, test string) bool { return fails(ctx, test, m.String()) }
-
-// fails says whether a test fails on the mutant of a name.
-func fails(ctx context.Context, test, name string) bool {
-	ctx, cancel := context.WithTimeout(ctx, mutantTime)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+test+"$", "-test.failfast", "-test.short")
-	cmd.Env = append(os.Environ(), mutantVariable+"="+name)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	return err != nil && ctx.Err() == nil && bytes.Contains(out.Bytes(), []byte("--- FAIL"))
-}
-
-// verdictsOf are the verdicts of the file, by mutant and line.
-func verdictsOf(t *testing.T) map[string]string {
-	t.Helper()
-	raw, err := os.ReadFile(mutantFile)
-	if err != nil && !*findMutants {
-		t.Fatal(err)
-	}
-	verdicts := make(map[string]string)
-	for line := range strings.Lines(string(raw)) {
-		if f := strings.Split(strings.TrimRight(line, "\n"), "\t"); len(f) == 3 {
-			verdicts[f[0]+"\t"+f[1]] = f[2]
-		}
-	}
-	return verdicts
-}
-
 func TestEveryComparisonOfTheScriptsMatters(t *testing.T) {
-	if os.Getenv(mutantVariable) != "" {
-		return // it is one of the tests that are run on mutants
+	var names []string
+	for _, m := range mutants() {
+		names = append(names, m.String())
 	}
-	verdicts, all := verdictsOf(t), mutants()
-	if len(all) < 80 {
-		t.Fatalf("only %d comparisons were found", len(all))
-	}
-	found := make([]string, len(all))
-	var candidates []string
-	if *findMutants {
-		candidates = catchers(t)
-	}
-	var running sync.WaitGroup
-	slots := make(chan struct{}, mutantsAtOnce) // most of their time is waiting
-	for i, m := range all {
-		verdict, ok := verdicts[m.String()+"\t"+m.line]
-		found[i] = verdict
-		tests := []string{verdict}
-		switch {
-		case !ok && !*findMutants:
-			t.Errorf("%s is not in %s, find its test by -mutants: %s", m, mutantFile, m.line)
-			continue
-		case !ok:
-			tests = candidates
-		case strings.HasPrefix(verdict, "equivalent: "):
-			continue
-		}
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			for _, test := range tests {
-				if m.caught(t.Context(), test) {
-					found[i] = test
-					return
-				}
-			}
-			t.Errorf("%s is not caught by %s: %s", m, strings.Join(tests, ", "), m.line)
-		})
-	}
-	running.Wait()
-	catching := slices.Sorted(slices.Values(found))
-	for _, test := range slices.Compact(catching) {
-		if !strings.HasPrefix(test, "Test") {
-			continue
-		}
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			if fails(t.Context(), test, noMutant) {
-				t.Errorf("%s fails although nothing is flipped", test)
-			}
-		})
-	}
-	running.Wait()
-	if !*findMutants {
-		return
-	}
-	var out strings.Builder
-	for i, m := range all {
-		if found[i] != "" {
-			out.WriteString(m.String() + "\t" + m.line + "\t" + found[i] + "\n")
-		}
-	}
-	if err := os.WriteFile(filepath.FromSlash(mutantFile), []byte(out.String()), 0o600); err != nil {
-		t.Error(err)
-	}
+	mutation.Campaign{
+		Mutants: names, Least: 80, File: "testdata/mutants.txt", Find: *findMutants, Candidates: catchers,
+		Bound: 30 * time.Second, AtOnce: 8, // most of their time is waiting
+	}.Test(t)
 }
 
 // catchers are the tests that may catch a mutant: those that need one server and
 // little time, the quick ones first.
-func catchers(t *testing.T) []string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.list", "^Test").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+func catchers(tests []string) []string {
 	slow := regexp.MustCompile(`Cluster|Sentinel|Primary|Node|URL|EveryComparison|ALostLease|Broken|TLS|Replicas|Described|Documented`)
 	last := regexp.MustCompile(`RandomHistories|NobodyTold|Restarts|ListOf|Passes|Thousand|IdsNever|TestInit`)
 	var quick, rest []string
-	for test := range strings.FieldsSeq(string(out)) {
+	for _, test := range tests {
 		switch {
-		case !strings.HasPrefix(test, "Test") || slow.MatchString(test):
+		case slow.MatchString(test):
 		case last.MatchString(test):
 			rest = append(rest, test)
 		default:
