@@ -11,6 +11,10 @@ POSTGRES := conformance/examples/postgres
 FUZZTIME := 10s
 # PARALLEL tests of a package run at a time: they wait for leases more than they compute.
 PARALLEL := 4
+# The image's name, and the architectures that it is built for.
+IMAGE := locksidecar
+TAG := $(shell git describe --tags --always 2>/dev/null || echo dev)
+ARCHES := amd64 arm64
 # SLICE is that of the ledger: conformance/ledger_test.go.
 SLICE := $(shell sed -n 's/^const slice = `\(.*\)`$$/\1/p' conformance/ledger_test.go)
 ROWS := TestMatrix|TheDocumentedUser|WhileSlotsMove
@@ -72,6 +76,17 @@ conformance-postgres: system ## certify the example of a third party's driver, o
 conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose licence you accept for yourself: see docs/dynamodb.md
 	internal/tools/emulators dynamodb-local
 	go test -count=1 -timeout 20m -tags dynamodblocal -run LocalDynamo -v ./conformance -whole
+
+image: ## build the image (IMAGE, TAG, ARCHES) as an OCI archive under build/, and run its binaries
+	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES='$(ARCHES)' internal/tools/image
+
+chart-test: kube-tools ## install the chart on a real control plane, and try what it admits and refuses
+	go vet -tags cluster ./internal/kubetest/...
+	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/chart
+
+node-test: kube-tools node-tools system ## run the chart's pods on a real node: needs root, overlayfs and cgroups
+	IMAGE=locksidecar.test/locksidecar TAG=test ARCHES=$$(go env GOARCH) OUT=build/node/locksidecar.oci.tar internal/tools/image
+	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/node
 
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run
 	go run ./internal/bench
@@ -136,10 +151,15 @@ $(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(NODE)/t
 
 tools: $(TOOLS)/grpcurl $(TOOLS)/etcd $(TOOLS)/etcdctl $(TOOLS)/etcdutl ## the tools that the tests call
 
+kube-tools: $(TOOLS)/etcd $(addprefix $(TOOLS)/,kube-apiserver kube-controller-manager kubectl helm) ## the control plane and its tools
+
+node-tools: $(TOOLS)/kubelet ## what a node runs
+	@internal/tools/node
+
 $(TOOLS)/%: internal/tools/versions
 	internal/tools/install $*
 
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators browser python-setup node-setup tools clean
+.PHONY: help build image chart-test node-test kube-tools node-tools test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators browser python-setup node-setup tools clean

@@ -43,6 +43,12 @@ func Binary(t testing.TB) string {
 // ends.
 func Daemon(t testing.TB, args ...string) *Process {
 	t.Helper()
+	return DaemonOf(t, Binary(t), args...)
+}
+
+// DaemonOf is Daemon of another build of the command.
+func DaemonOf(t testing.TB, binary string, args ...string) *Process {
+	t.Helper()
 	path := ""
 	for i, a := range args {
 		if a == "--socket" && i+1 < len(args) {
@@ -58,7 +64,7 @@ func Daemon(t testing.TB, args ...string) *Process {
 		path = filepath.Join(dir, "run", "api.sock")
 		args = append(args, "--socket", path)
 	}
-	p, err := run(exec.Command(Binary(t), args...))
+	p, err := run(exec.Command(binary, args...))
 	if err != nil {
 		t.Fatal(err)
 	}

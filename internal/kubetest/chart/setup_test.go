@@ -29,8 +29,3 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func TestSmoke(t *testing.T) {
-	t.Log(cluster.Kubectl(t, "get", "all", "-A"))
-	t.Log(cluster.Kubectl(t, "version"))
-	t.Log(cluster.Helm(t, "list", "-A"))
-}
