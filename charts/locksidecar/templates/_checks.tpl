@@ -7,6 +7,14 @@
 {{- fail "config.backends is required: say where the locks are, such as config.backends.main.url=redis://redis:6379; to try it: -f values-dev.yaml" -}}
 {{- end -}}
 {{- $known := keys (.Values.config.backends | default dict) | sortAlpha -}}
+{{- $names := dict "config.backends" $known "config.events.webhooks" (keys (dig "events" "webhooks" dict .Values.config) | sortAlpha) -}}
+{{- range $where, $all := $names -}}
+{{- range $all -}}
+{{- if not (regexMatch "^[a-z0-9][a-z0-9_-]{0,62}$" .) -}}
+{{- fail (printf "%s: the name %q: want up to 63 lower-case letters, digits, - and _" $where .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and (gt (len $known) 1) (not .Values.config.routes) -}}
 {{- fail (printf "config.routes is required: there are several backends (%s), and nothing says which locks are whose" (join ", " $known)) -}}
 {{- end -}}
@@ -28,6 +36,11 @@
 {{- end -}}
 {{- if eq (int .Values.injector.port) (int .Values.injector.metricsPort) -}}
 {{- fail (printf "injector.port and injector.metricsPort are both %d" (int .Values.injector.port)) -}}
+{{- end -}}
+{{- range .Values.env -}}
+{{- if hasPrefix "LOCKSIDECAR_" .name -}}
+{{- fail (printf "env: %s: variables of that kind are the injector's matter; say it in config" .name) -}}
+{{- end -}}
 {{- end -}}
 {{- $paths := list -}}
 {{- range .Values.secrets -}}
