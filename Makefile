@@ -116,10 +116,10 @@ generate-check: generate ## fail if generated code is not current
 	git diff --exit-code -- socket/lockpb examples/python/locksidecar/v1 $(NODE)/src/gen
 
 docs-check: setup ## run the snippets of the documents, compare their tables
-	go test -count=1 -run 'TestSnippets|OfTheDocuments' ./internal/e2e ./internal/tree
+	go test -count=1 -run 'TestSnippets|OfTheDocuments|SchemaOfConfig' ./internal/e2e ./internal/tree ./internal/chart
 
 docs: ## write the documents' tables
-	go test -count=1 -run OfTheDocuments ./internal/tree -update
+	go test -count=1 -run 'OfTheDocuments|SchemaOfConfig' ./internal/tree ./internal/chart -update
 
 setup: system emulators browser python-setup node-setup tools ## install what the tests need
 
@@ -149,7 +149,7 @@ $(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(NODE)/t
 	cd $(NODE) && npm run --silent build
 	touch $@
 
-tools: $(TOOLS)/grpcurl $(TOOLS)/etcd $(TOOLS)/etcdctl $(TOOLS)/etcdutl ## the tools that the tests call
+tools: $(TOOLS)/grpcurl $(TOOLS)/etcd $(TOOLS)/etcdctl $(TOOLS)/etcdutl $(TOOLS)/helm ## the tools that the tests call
 
 kube-tools: $(TOOLS)/etcd $(addprefix $(TOOLS)/,kube-apiserver kube-controller-manager kubectl helm) ## the control plane and its tools
 

@@ -127,6 +127,12 @@ func Promtool(t testing.TB) string {
 	return prepared(t, "LOCKSIDECAR_TEST_PROMTOOL", "build/tools/promtool", "make system")
 }
 
+// Helm is the program that renders and installs the chart.
+func Helm(t testing.TB) string {
+	t.Helper()
+	return prepared(t, "LOCKSIDECAR_TEST_HELM", "build/tools/helm", "make tools")
+}
+
 // prepared is a file of the repository that a make target makes, or the one
 // that the variable names.
 func prepared(t testing.TB, variable, file, target string) string {
