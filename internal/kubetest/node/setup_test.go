@@ -72,7 +72,6 @@ apiVersion: v1
 kind: Pod
 metadata: {name: p}
 spec:
-  hostNetwork: true
   terminationGracePeriodSeconds: 5
   initContainers:
   - name: locksidecar

@@ -105,6 +105,9 @@ func prepare() error {
 			return fmt.Errorf("%s: %w", address, err)
 		}
 	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+		return fmt.Errorf("forwarding between pods: %w", err)
+	}
 	return nil
 }
 

@@ -16,6 +16,9 @@ import (
 // NodeName is that of the only node.
 const NodeName = "node-1"
 
+// podRange are the pods' addresses.
+const podRange = "10.98.0.0/24"
+
 // node is what StartNode added to a cluster.
 type node struct {
 	binder context.CancelFunc
@@ -27,8 +30,8 @@ type node struct {
 const pauseImage = "locksidecar.test/pause:1"
 
 // StartNode starts containerd and kubelet, imports the images and waits until the
-// node is registered. Pods must share its network: hostNetwork. pause is a static
-// binary that waits until it is ended, for what keeps a pod's namespaces.
+// node is ready. pause is a static binary that waits until it is ended, for what
+// keeps a pod's namespaces.
 func (c *Cluster) StartNode(ctx context.Context, pause string, archives ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -50,6 +53,12 @@ func (c *Cluster) startNode(ctx context.Context, pause string, archives []string
 		return err
 	}
 	c.node = &node{socket: c.file("containerd.sock")}
+	if err := os.MkdirAll(c.file("cni.d"), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.file("cni.d/pods.conflist"), []byte(c.network()), 0o600); err != nil {
+		return err
+	}
 	if err := os.WriteFile(c.file("containerd.toml"), []byte(c.containerd(programs)), 0o600); err != nil {
 		return err
 	}
@@ -85,8 +94,8 @@ func (c *Cluster) startNode(ctx context.Context, pause string, archives []string
 		"--hostname-override="+NodeName, "--node-ip="+NodeAddress); err != nil {
 		return err
 	}
-	if err := c.await(ctx, "the node is registered", func() error {
-		_, err := c.kubectl(ctx, "", "get", "node", NodeName)
+	if err := c.await(ctx, "the node is ready", func() error {
+		_, err := c.kubectl(ctx, "", "wait", "--for=condition=Ready", "--timeout=1s", "node/"+NodeName)
 		return err
 	}); err != nil {
 		return err
@@ -150,6 +159,7 @@ address = %q
 sandbox_image = %q
 restrict_oom_score_adj = true
 disable_apparmor = true
+netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = %q
 conf_dir = %q
@@ -163,7 +173,13 @@ BinaryName = %q
 SystemdCgroup = false
 Root = %q
 `, c.file("containerd"), c.file("containerd-state"), c.node.socket, c.node.socket+".ttrpc", pauseImage,
-		c.file("cni"), c.file("cni.d"), filepath.Join(programs, "runc"), c.file("runc"))
+		programs, c.file("cni.d"), filepath.Join(programs, "runc"), c.file("runc"))
+}
+
+// network gives each pod an address and a link to the node, which forwards.
+func (c *Cluster) network() string {
+	return fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipMasq": false, "ipam": {
+"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}`, c.file("cni"), podRange)
 }
 
 // kubeletConfiguration keeps the kubelet from what concerns a machine and not its
