@@ -28,4 +28,3 @@ func TestMain(m *testing.M) {
 		cluster.Stop()
 	})
 }
-

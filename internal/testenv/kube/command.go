@@ -85,6 +85,18 @@ func (c *Cluster) kubectl(ctx context.Context, stdin string, args ...string) (st
 	return c.command(ctx, "kubectl", stdin, args...)
 }
 
+// Apply applies objects and returns what kubectl prints, its warnings included.
+func (c *Cluster) Apply(t testing.TB, objects string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	out, problems, err := c.output(ctx, "kubectl", objects, append([]string{"apply", "-f", "-"}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out + problems
+}
+
 // Helm runs helm as an administrator and returns what it prints.
 func (c *Cluster) Helm(t testing.TB, args ...string) string {
 	t.Helper()
@@ -104,17 +116,23 @@ func (c *Cluster) TryHelm(t testing.TB, args ...string) (string, error) {
 }
 
 func (c *Cluster) command(ctx context.Context, name, stdin string, args ...string) (string, error) {
+	out, _, err := c.output(ctx, name, stdin, args...)
+	return out, err
+}
+
+func (c *Cluster) output(ctx context.Context, name, stdin string, args ...string) (printed, problems string, err error) {
 	path, err := tool(name)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	var out, problems bytes.Buffer
+	var out, complaints bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Env(), strings.NewReader(stdin), &out, &problems
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Env(), strings.NewReader(stdin), &out, &complaints
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out.String(), problems.String())
+		err = fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out.String(), complaints.String())
+		return out.String(), complaints.String(), err
 	}
-	return out.String(), nil
+	return out.String(), complaints.String(), nil
 }
 
 // Get reads one object, or a list, as JSON into v.
