@@ -51,6 +51,11 @@
 {{- end -}}
 {{- end }}
 
+{{/* "true" if the injector writes the webhook's authorities. */}}
+{{- define "locksidecar.bundle" -}}
+{{- if not (or .Values.certificates.caBundle .Values.certificates.certManager) -}}true{{- end -}}
+{{- end }}
+
 {{/* "true" if a backend is on a store of its own, which can be new. */}}
 {{- define "locksidecar.shared" -}}
 {{- range $name, $b := .Values.config.backends -}}
