@@ -11,9 +11,9 @@ POSTGRES := conformance/examples/postgres
 FUZZTIME := 10s
 # PARALLEL tests of a package run at a time: they wait for leases more than they compute.
 PARALLEL := 4
-# The image's name, and the architectures that it is built for.
-IMAGE := locksidecar
-TAG := $(shell git describe --tags --always 2>/dev/null || echo dev)
+# The image's name, as the chart's values-dev.yaml has it, and its architectures.
+IMAGE := localhost/locksidecar
+TAG := $(shell sed -n 's/^appVersion: "\(.*\)"/\1/p' charts/locksidecar/Chart.yaml)
 ARCHES := amd64 arm64
 # SLICE is that of the ledger: conformance/ledger_test.go.
 SLICE := $(shell sed -n 's/^const slice = `\(.*\)`$$/\1/p' conformance/ledger_test.go)
@@ -85,7 +85,7 @@ chart-test: kube-tools ## install the chart on a real control plane, and try wha
 	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/chart
 
 node-test: kube-tools node-tools system ## run the chart's pods on a real node: needs root, overlayfs and cgroups
-	IMAGE=locksidecar.test/locksidecar TAG=test ARCHES=$$(go env GOARCH) OUT=build/node/locksidecar.oci.tar internal/tools/image
+	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES=$$(go env GOARCH) OUT=build/node/locksidecar.oci.tar internal/tools/image
 	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/node
 
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run

@@ -26,6 +26,20 @@
 {{- fail (printf "config.routes[%d].backend is required: config.backends has %s" $i (join ", " $known)) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $b := .Values.config.backends -}}
+{{- $url := $b.url | default "" -}}
+{{- if regexMatch "^[a-z+]+://[^/?#]*:[^/?#]*@" $url -}}
+{{- fail (printf "config.backends.%s.url has a password, which everybody could read in the annotations of each pod: name a Secret in secrets, and its file by password_file in the URL or by url_file" $name) -}}
+{{- end -}}
+{{- if and (hasPrefix "embedded:/" $url) (not (hasPrefix "embedded:///run/locksidecar/" $url)) -}}
+{{- fail (printf "config.backends.%s.url: a sidecar can write in /run/locksidecar alone, such as embedded:///run/locksidecar/locks.db" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- with dig "events" "audit" "path" "" .Values.config -}}
+{{- if not (hasPrefix "/run/locksidecar/" .) -}}
+{{- fail "config.events.audit.path: a sidecar can write in /run/locksidecar alone, such as /run/locksidecar/audit.jsonl" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.certificates -}}
 {{- if and (or .caBundle .certManager) (not .existingSecret) -}}
 {{- fail "certificates.existingSecret is required with certificates.caBundle or certificates.certManager: without it the injector makes its own certificate and its own authority" -}}
@@ -37,7 +51,12 @@
 {{- if eq (int .Values.injector.port) (int .Values.injector.metricsPort) -}}
 {{- fail (printf "injector.port and injector.metricsPort are both %d" (int .Values.injector.port)) -}}
 {{- end -}}
+{{- $variables := list -}}
 {{- range .Values.env -}}
+{{- if has .name $variables -}}
+{{- fail (printf "env: %s is given twice" .name) -}}
+{{- end -}}
+{{- $variables = append $variables .name -}}
 {{- if hasPrefix "LOCKSIDECAR_" .name -}}
 {{- fail (printf "env: %s: variables of that kind are the injector's matter; say it in config" .name) -}}
 {{- end -}}
@@ -49,6 +68,11 @@
 {{- end -}}
 {{- $paths = append $paths .path -}}
 {{- end -}}
+{{- end }}
+
+{{/* "true" if the injector writes the webhook's authorities. */}}
+{{- define "locksidecar.bundle" -}}
+{{- if not (or .Values.certificates.caBundle .Values.certificates.certManager) -}}true{{- end -}}
 {{- end }}
 
 {{/* "true" if a backend is on a store of its own, which can be new. */}}

@@ -18,7 +18,7 @@ var cluster *kube.Cluster
 
 const (
 	// daemonImage is what make node-test builds.
-	daemonImage = "locksidecar.test/locksidecar:test"
+	daemonImage = "localhost/locksidecar:0.0.0"
 	// appImage is the tests' application.
 	appImage = "locksidecar.test/app:1"
 )
