@@ -202,7 +202,8 @@ func TestWithTheInjectorDown(t *testing.T) {
 		}
 		untouched(t, p)
 	}
-	// Its Deployment is admitted and can be rolled out as soon as one is back.
+	// As soon as one is back, so are they.
+	r.kill(t, 0)
 	r.start(t)
 	if _, err := create(t, appsNamespace, bare("labelled", template(true, ""))); err != nil {
 		t.Errorf("with an injector again: %v", err)
@@ -237,69 +238,6 @@ func TestTheAccountMayDoNothingElse(t *testing.T) {
 		if strings.TrimSpace(out) != c.may {
 			t.Errorf("%v: %q (%v), want %s", c.args, out, err, c.may)
 		}
-	}
-}
-
-// caBundles are those of the webhook's configuration.
-func caBundles(t testing.TB) (bundles []string) {
-	t.Helper()
-	var w struct {
-		Webhooks []struct{ ClientConfig struct{ CABundle string } }
-	}
-	cluster.Get(t, &w, "mutatingwebhookconfiguration", injector)
-	for _, h := range w.Webhooks {
-		bundles = append(bundles, h.ClientConfig.CABundle)
-	}
-	if len(bundles) == 0 {
-		t.Fatal("no webhooks")
-	}
-	return bundles
-}
-
-// What compares the cluster with the chart finds no difference, an upgrade keeps
-// what the injector wrote, and its injectors take over what it changes.
-func TestAnUpgradeAndWhatComparesFindNoDrift(t *testing.T) {
-	r := install(t)
-	r.start(t)
-	before := caBundles(t)
-	for _, b := range before {
-		if b == "" {
-			t.Fatalf("the injector is ready, and a caBundle is empty: %q", before)
-		}
-	}
-	same := []string{releaseName, chartDir(t), "-n", releaseNamespace, "-f", chartDir(t) + "/values-dev.yaml"}
-	rendered := cluster.Helm(t, append([]string{"template", "--no-hooks", "--skip-tests"}, same...)...)
-	for how, args := range map[string][]string{
-		"fieldByField":    {"diff", "-f", "-", "-n", releaseNamespace},
-		"asServerApplies": {"diff", "--server-side", "--field-manager=helm", "-f", "-", "-n", releaseNamespace},
-	} {
-		// It exits with 1 where there is a difference.
-		if out, err := cluster.TryKubectl(t, rendered, args...); err != nil {
-			t.Errorf("%s: %v\n%s", how, err, out)
-		}
-	}
-	cluster.Helm(t, append([]string{"upgrade"}, same...)...)
-	if after := caBundles(t); strings.Join(after, " ") != strings.Join(before, " ") {
-		t.Errorf("the caBundles were %.40q, and are %.40q", before, after)
-	}
-	if _, err := create(t, appsNamespace, bare("upgraded", template(true, "")), "--dry-run=server"); err != nil {
-		t.Errorf("after the upgrade: %v", err)
-	}
-	cluster.Helm(t, append(append([]string{"upgrade"}, same...), "--set", "sidecar.logLevel=debug", "--set", "image.tag=2.0.0")...)
-	r.volumes(t)
-	cluster.Eventually(t, "pods get what the upgrade says", func() error {
-		p, err := create(t, appsNamespace, bare("upgraded", template(true, "")), "--dry-run=server")
-		if err != nil {
-			return err
-		}
-		injected(t, p)
-		if s := p.Spec.InitContainers[0]; !strings.HasSuffix(s.Image, ":2.0.0") || !strings.Contains(strings.Join(s.Args, " "), "--log-level debug") {
-			return fmt.Errorf("the sidecar is %+v", s)
-		}
-		return nil
-	})
-	if after := caBundles(t); strings.Join(after, " ") != strings.Join(before, " ") {
-		t.Errorf("the caBundles were %.40q, and are %.40q", before, after)
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 // release is an installed chart.
 type release struct {
 	before   []string // the cluster's objects
+	rendered string   // what was applied, where helm only rendered
 	dir      string   // what the injectors' volumes hold
 	replicas []*testenv.Process
 }
@@ -41,10 +42,30 @@ type release struct {
 // and nothing of it may be left.
 func install(t *testing.T, args ...string) *release {
 	t.Helper()
+	r := prepare(t)
+	cluster.Helm(t, append([]string{"install", releaseName, chartDir(t), "-n", releaseNamespace, "-f", chartDir(t) + "/values-dev.yaml"}, args...)...)
+	r.cleanup(t)
+	return r
+}
+
+// apply is install by what renders the chart and applies that: a GitOps tool.
+func apply(t *testing.T, args ...string) *release {
+	t.Helper()
+	r := prepare(t)
+	r.rendered = cluster.Helm(t, "template", releaseName, chartDir(t), "-n", releaseNamespace, "-f", chartDir(t)+"/values-dev.yaml", "--no-hooks", "--skip-tests")
+	cluster.Apply(t, r.rendered, append(args, "-n", releaseNamespace)...)
+	r.cleanup(t)
+	return r
+}
+
+func prepare(t *testing.T) *release {
+	t.Helper()
 	namespace(t, releaseNamespace, "restricted")
 	namespace(t, appsNamespace, "restricted")
-	r := &release{before: objects(t), dir: t.TempDir()}
-	cluster.Helm(t, append([]string{"install", releaseName, chartDir(t), "-n", releaseNamespace, "-f", chartDir(t) + "/values-dev.yaml"}, args...)...)
+	return &release{before: objects(t), dir: t.TempDir()}
+}
+
+func (r *release) cleanup(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			for i, p := range r.replicas {
@@ -53,17 +74,20 @@ func install(t *testing.T, args ...string) *release {
 		}
 		r.uninstall(t)
 	})
-	return r
 }
 
 // uninstall ends the injectors and uninstalls the release: what the cluster has
 // then is what it had.
 func (r *release) uninstall(t *testing.T) {
-	for i := range r.replicas {
-		r.stop(t, i)
-	}
 	ctx := withoutCancel{t} // the test may be over
-	cluster.Helm(ctx, "uninstall", releaseName, "-n", releaseNamespace)
+	for i := range r.replicas {
+		r.kill(ctx, i)
+	}
+	if r.rendered == "" {
+		cluster.Helm(ctx, "uninstall", releaseName, "-n", releaseNamespace)
+	} else {
+		cluster.KubectlIn(ctx, r.rendered, "delete", "-n", releaseNamespace, "-f", "-")
+	}
 	cluster.Kubectl(ctx, "delete", "pods,deployments,jobs,replicasets", "--all", "-n", appsNamespace, "--grace-period=0", "--force", "--wait=true")
 	cluster.Eventually(ctx, "nothing of the release is left", func() error {
 		if diff := cmp.Diff(r.before, objects(ctx)); diff != "" {
@@ -151,11 +175,21 @@ type deployment struct {
 	}
 }
 
+// startAll runs as many as the Deployment says.
+func (r *release) startAll(t *testing.T, extra ...string) {
+	t.Helper()
+	var d deployment
+	cluster.Get(t, &d, "deployment", injector, "-n", releaseNamespace)
+	for range d.Spec.Replicas {
+		r.start(t, extra...)
+	}
+}
+
 // start runs one more injector, as its pod would: the command and the arguments of
 // the Deployment, by the token of its account, with the files of its volumes, and
 // behind the Service. There is no node; what is not the same is the process's
 // network and, for a second one, its ports. It returns when the injector is ready.
-func (r *release) start(t *testing.T) *testenv.Process {
+func (r *release) start(t *testing.T, extra ...string) *testenv.Process {
 	t.Helper()
 	n := len(r.replicas)
 	var d deployment
@@ -176,6 +210,7 @@ func (r *release) start(t *testing.T) *testenv.Process {
 		args = append(args, replace.Replace(a))
 	}
 	args = append(args, "--kubeconfig="+cluster.AccountConfig(t, releaseNamespace, pod.ServiceAccountName))
+	args = append(args, extra...)
 	binary, err := built()
 	if err != nil {
 		t.Fatal(err)
@@ -221,17 +256,12 @@ func (r *release) volumes(t *testing.T) {
 	}
 }
 
-// stop ends an injector and takes it from the Service.
-func (r *release) stop(t testing.TB, n int) {
-	select {
-	case <-r.replicas[n].Ended():
-		return
-	default:
-	}
-	cluster.Kubectl(withoutCancel{t}, "delete", "endpointslice", "-n", releaseNamespace, fmt.Sprintf("%s-%d", injector, n))
-	if err := r.replicas[n].Stop(); err != nil {
-		t.Error(err)
-	}
+// kill ends an injector as the end of its node does, and takes it from the Service
+// as the control plane does then.
+func (r *release) kill(t testing.TB, n int) {
+	t.Helper()
+	r.replicas[n].Kill()
+	cluster.Kubectl(t, "delete", "endpointslice", "--ignore-not-found", "-n", releaseNamespace, fmt.Sprintf("%s-%d", injector, n))
 }
 
 // get says whether a URL answers with success.
