@@ -19,8 +19,8 @@ PROTO := socket/lockpb/locksidecar/v1/lock.proto
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
 
-build: ## build the daemon and its commands into bin/
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/locksidecar
+build: ## build the daemon, its commands and the injector into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/locksidecar ./cmd/locksidecar-injector
 
 test: setup ## install what is missing and run every test, with the race detector
 	go vet ./...

@@ -14,6 +14,7 @@ const (
 	configVariable  = "LOCKSIDECAR_CONFIG"
 	backendVariable = "LOCKSIDECAR_BACKEND"
 	socketVariable  = "LOCKSIDECAR_SOCKET"
+	modeVariable    = "LOCKSIDECAR_SOCKET_MODE"
 	metricsVariable = "LOCKSIDECAR_METRICS"
 	tracesVariable  = "LOCKSIDECAR_TRACES"
 	policyVariable  = "LOCKSIDECAR_POLICY"
@@ -38,6 +39,7 @@ func (s *settings) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&s.o.Backend, "backend", "", "URL of the one backend, instead of the file's: redis://host:port, rediss://, redis+unix:///path, embedded:///path (a file) or embedded: (memory)")
 	f.StringVar(&s.o.Socket, "socket", "", "path of the socket (default "+config.DefaultSocket+")")
+	f.StringVar(&s.o.Mode, "socket-mode", "", "mode of the socket, in octal (default 0660)")
 	f.StringVar(&s.o.Metrics, "metrics", "", "address of /metrics, /healthz and /readyz, such as :9718 (default none)")
 	f.StringVar(&s.o.Traces, "traces", "", "URL of the collector of traces, by OTLP over gRPC, such as http://127.0.0.1:4317 (default none)")
 	f.StringVar(&s.o.Admin, "admin", "", "address of the page and the API for operators, such as "+config.DefaultAdmin+" (default none); it needs a token or certificates")
@@ -53,6 +55,7 @@ func (s *settings) environment() {
 	s.file = fallback(s.file, configVariable)
 	s.o.Backend = fallback(s.o.Backend, backendVariable)
 	s.o.Socket = fallback(s.o.Socket, socketVariable)
+	s.o.Mode = fallback(s.o.Mode, modeVariable)
 	s.o.Metrics = fallback(s.o.Metrics, metricsVariable)
 	s.o.Traces = fallback(s.o.Traces, tracesVariable)
 	s.o.Admin = fallback(s.o.Admin, adminVariable)

@@ -53,7 +53,7 @@ func newServe() *cobra.Command {
 		Use: "serve", Short: "Serve locks of backends on a Unix socket", Args: exactly(),
 		Long: "Serve locks of backends on a Unix socket, until SIGTERM or SIGINT.\n\n" +
 			"Flags win over the environment (" + configVariable + ", " + backendVariable + ", " + socketVariable + ",\n" +
-			metricsVariable + ", " + tracesVariable + ", " + adminVariable + ", " + policyVariable + ", LOCKSIDECAR_LOG_LEVEL),\n" +
+			modeVariable + ", " + metricsVariable + ", " + tracesVariable + ", " + adminVariable + ", " + policyVariable + ", LOCKSIDECAR_LOG_LEVEL),\n" +
 			"which wins over the file. The file is read again on SIGHUP and when it changes.",
 		Example: "  locksidecar serve --backend redis://127.0.0.1:6379\n" +
 			"  locksidecar serve --backend embedded:///var/lib/locksidecar/locks.db\n  locksidecar serve --config /etc/locksidecar/config.yaml",

@@ -33,6 +33,8 @@ type Overrides struct {
 	// Socket, Metrics and Traces replace socket.path, metrics and
 	// traces.endpoint.
 	Socket, Metrics, Traces string
+	// Mode replaces socket.mode: octal, such as 0660.
+	Mode string
 	// PolicyFile names a file of its own, instead of the section policy.
 	PolicyFile string
 	// Admin and AdminToken replace admin.listen and admin.token_file.
@@ -147,6 +149,13 @@ func (f *File) compile(c *Config, o Overrides) error {
 	}
 	if f.Socket.Mode != 0 {
 		c.Mode = fs.FileMode(f.Socket.Mode)
+	}
+	if o.Mode != "" {
+		m, err := parseMode(o.Mode)
+		if err != nil {
+			return fmt.Errorf("the socket's mode %q: want an octal mode, such as 0660", o.Mode)
+		}
+		c.Mode = fs.FileMode(m)
 	}
 	c.Limits = c.Limits.over(f.Limits)
 	c.Events = f.Events.Keep

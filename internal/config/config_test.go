@@ -3,6 +3,7 @@ package config_test
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -243,6 +244,23 @@ func TestOverrides(t *testing.T) {
 	}
 	if _, err := (*config.File)(nil).Compile("", config.Overrides{}); !errors.Is(err, config.ErrNoBackend) {
 		t.Errorf("nothing at all: %v", err)
+	}
+}
+
+func TestTheSocketsModeOfAFlagWins(t *testing.T) {
+	f, err := config.Parse([]byte("socket: {mode: \"0600\"}\nbackends: {main: {url: \"embedded:\"}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[string]fs.FileMode{"": 0o600, "0666": 0o666} {
+		if c, err := f.Compile("c.yaml", config.Overrides{Mode: mode}); err != nil || c.Mode != want {
+			t.Errorf("%q: %v, want the mode %v", mode, err, want)
+		}
+	}
+	for _, mode := range []string{"666", "0999", "rw", "01777"} {
+		if _, err := f.Compile("c.yaml", config.Overrides{Mode: mode}); err == nil || !strings.Contains(err.Error(), "want an octal mode, such as 0660") {
+			t.Errorf("%q: %v", mode, err)
+		}
 	}
 }
 

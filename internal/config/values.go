@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -43,12 +44,21 @@ var modes = regexp.MustCompile(modeForm)
 // UnmarshalYAML reads it.
 func (m *Mode) UnmarshalYAML(n *yaml.Node) error {
 	s, err := text(n)
-	if err != nil || !modes.MatchString(s) {
+	if err == nil {
+		*m, err = parseMode(s)
+	}
+	if err != nil {
 		return at(n, fmt.Errorf(`want an octal mode in quotes, such as "0660"`))
 	}
+	return nil
+}
+
+func parseMode(s string) (Mode, error) {
+	if !modes.MatchString(s) {
+		return 0, errors.New("no octal mode")
+	}
 	v, err := strconv.ParseUint(s, 8, 32)
-	*m = Mode(v)
-	return at(n, err)
+	return Mode(v), err
 }
 
 // Name is what something is called.
