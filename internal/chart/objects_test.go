@@ -185,11 +185,11 @@ func TestRightsAreTheListedOnes(t *testing.T) {
 		want := map[string]rules{
 			"ClusterRole/" + name: {
 				rule("", "pods", "", "list,watch"),
-				rule(",events.k8s.io", "events", "", "create,patch"),
-				rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", name, "get,list,watch,update,patch"),
+				rule("", "events", "", "create,patch"),
+				rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", name, "get,patch"),
 			},
 			"Role/" + name: {
-				rule("", "secrets", name+"-certificates", "get,update,patch,watch"),
+				rule("", "secrets", name+"-certificates", "get,patch"),
 				rule("", "secrets", "", "create"),
 			},
 		}

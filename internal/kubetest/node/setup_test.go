@@ -18,7 +18,7 @@ var cluster *kube.Cluster
 
 const (
 	// daemonImage is what make node-test builds.
-	daemonImage = "localhost/locksidecar:0.0.0"
+	daemonImage = "localhost/locksidecar:dev"
 	// appImage is the tests' application.
 	appImage = "locksidecar.test/app:1"
 )
