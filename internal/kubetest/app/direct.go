@@ -104,6 +104,12 @@ func (a *app) do(instruction string, s *said) error {
 		if h.Left() <= 0 {
 			return errors.New("its time has passed")
 		}
+	case "until": // when it ends, unless it is renewed
+		h := a.leases[lock]
+		if h == nil {
+			return errors.New("not taken")
+		}
+		s.Token = int64(h.ValidUntil())
 	case "get":
 		l, err := a.c.Get(ctx, &lockpb.GetRequest{LockId: lock})
 		if err != nil {

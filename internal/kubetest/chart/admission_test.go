@@ -152,7 +152,7 @@ func TestADryRunLeavesNoEvent(t *testing.T) {
 	r.start(t)
 	const quiet = "quiet"
 	namespace(t, quiet, "restricted")
-	t.Cleanup(func() { cluster.Kubectl(withoutCancel{t}, "delete", "namespace", quiet) })
+	t.Cleanup(func() { cluster.Kubectl(cluster.Outliving(t), "delete", "namespace", quiet) })
 	p, err := create(t, quiet, bare("dry", template(true, "")), "--dry-run=server")
 	if err != nil {
 		t.Fatal(err)

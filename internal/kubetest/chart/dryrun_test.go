@@ -3,7 +3,6 @@
 package chart
 
 import (
-	"context"
 	"os"
 	"strings"
 	"testing"
@@ -11,17 +10,11 @@ import (
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
-// withoutCancel is a test whose context outlives it: its cleanup still works with
-// the cluster.
-type withoutCancel struct{ testing.TB }
-
-func (w withoutCancel) Context() context.Context { return context.WithoutCancel(w.TB.Context()) }
-
 // prometheus makes the kinds of the Prometheus operator known, for a test.
 func prometheus(t *testing.T) {
 	t.Helper()
 	cluster.Kubectl(t, "apply", "-f", "testdata/crds.yaml")
-	t.Cleanup(func() { cluster.Kubectl(withoutCancel{t}, "delete", "-f", "testdata/crds.yaml") })
+	t.Cleanup(func() { cluster.Kubectl(cluster.Outliving(t), "delete", "-f", "testdata/crds.yaml") })
 	cluster.Kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "-f", "testdata/crds.yaml")
 }
 
@@ -44,7 +37,7 @@ func TestTheServerTakesEveryObjectOfTheChart(t *testing.T) {
 	// A pod's account must be there for its dry run.
 	cluster.Kubectl(t, "create", "serviceaccount", "locksidecar-check", "-n", releaseNamespace, "--save-config")
 	t.Cleanup(func() {
-		cluster.Kubectl(withoutCancel{t}, "delete", "serviceaccount", "locksidecar-check", "-n", releaseNamespace)
+		cluster.Kubectl(cluster.Outliving(t), "delete", "serviceaccount", "locksidecar-check", "-n", releaseNamespace)
 	})
 	file := t.TempDir() + "/values.yaml"
 	if err := os.WriteFile(file, []byte(everything), 0o600); err != nil {

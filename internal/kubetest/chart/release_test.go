@@ -79,7 +79,7 @@ func (r *release) cleanup(t *testing.T) {
 // uninstall ends the injectors and uninstalls the release: what the cluster has
 // then is what it had.
 func (r *release) uninstall(t *testing.T) {
-	ctx := withoutCancel{t} // the test may be over
+	ctx := cluster.Outliving(t) // the test may be over
 	for i := range r.replicas {
 		r.kill(ctx, i)
 	}

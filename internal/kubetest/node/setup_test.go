@@ -4,38 +4,43 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"github.com/locksidecar/locksidecar/internal/testenv"
 	"github.com/locksidecar/locksidecar/internal/testenv/kube"
 )
 
-// cluster is that of this package's tests, with a node.
-var cluster *kube.Cluster
-
-const (
-	// daemonImage is what make node-test builds.
-	daemonImage = "localhost/locksidecar:dev"
-	// appImage is the tests' application.
-	appImage = "locksidecar.test/app:1"
+// cluster is that of this package's tests, with a node; redis is where their locks
+// are.
+var (
+	cluster *kube.Cluster
+	redis   *testenv.Redis
 )
+
+// appImage is the tests' application.
+const appImage = "locksidecar.test/app:1"
 
 func TestMain(m *testing.M) {
 	kube.Main(m, start, func(failed bool) {
-		if cluster == nil {
-			return
+		if cluster != nil {
+			if failed {
+				fmt.Fprintln(os.Stderr, cluster.Logs())
+			}
+			cluster.Stop()
 		}
-		if failed {
-			fmt.Fprintln(os.Stderr, cluster.Logs())
+		if redis != nil {
+			_ = redis.Stop()
 		}
-		cluster.Stop()
 	})
 }
 
 func start() (err error) {
+	ctx := context.Background()
 	root, err := kube.Root()
 	if err != nil {
 		return err
@@ -58,40 +63,31 @@ func start() (err error) {
 	if err := kube.WriteImage(binary+".tar", appImage, binary, "10001:10001"); err != nil {
 		return err
 	}
-	ctx := context.Background()
+	if redis, err = testenv.StartRedis(ctx, testenv.RedisOptions{Args: []string{"--bind", kube.NodeAddress, "127.0.0.1", "--protected-mode", "no"}}); err != nil {
+		return err
+	}
 	if cluster, err = kube.Start(ctx); err != nil {
 		return err
 	}
 	return cluster.StartNode(ctx, binary, archive, binary+".tar")
 }
 
-func TestSmoke(t *testing.T) {
-	t.Log(cluster.Kubectl(t, "get", "node", "-o", "wide"))
-	cluster.KubectlIn(t, `
-apiVersion: v1
-kind: Pod
-metadata: {name: p}
-spec:
-  terminationGracePeriodSeconds: 5
-  initContainers:
-  - name: locksidecar
-    image: `+daemonImage+`
-    restartPolicy: Always
-    args: [serve, --backend, "embedded:", --socket, /run/locksidecar/api.sock, --socket-mode, "0666"]
-    startupProbe: {exec: {command: [/locksidecar, health, --live]}, periodSeconds: 1}
-    securityContext: {runAsNonRoot: true, runAsUser: 65532, readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}
-    volumeMounts: [{name: s, mountPath: /run/locksidecar}]
-  containers:
-  - name: app
-    image: `+appImage+`
-    args: [pause]
-    volumeMounts: [{name: s, mountPath: /run/locksidecar, readOnly: true}]
-  volumes: [{name: s, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
-`, "apply", "-f", "-")
-	t.Log(cluster.TryKubectl(t, "", "wait", "--for=condition=Ready", "pod/p", "--timeout=30s"))
-	t.Log(cluster.Kubectl(t, "get", "pod", "p", "-o", "yaml"))
-	t.Log(cluster.Kubectl(t, "get", "events"))
-	t.Log(cluster.TryKubectl(t, "", "logs", "p", "-c", "locksidecar"))
-	t.Log(cluster.TryKubectl(t, "", "exec", "p", "-c", "locksidecar", "--", "/locksidecar", "health"))
-	t.Error("look")
+// The tests share a release: it takes a while until it runs, and they only use it.
+func TestNode(t *testing.T) {
+	install(t)
+	for name, test := range map[string]func(*testing.T){
+		"TheCheckOfTheChart":      testCheck,
+		"FirstConnect":            testFirstConnect,
+		"AJobEnds":                testJob,
+		"TheApplicationEndsFirst": testDelete,
+		"AKilledSidecar":          testKill,
+		"ARollingUpdate":          testRollingUpdate,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
 }
+
+var errNotYet = errors.New("not yet")

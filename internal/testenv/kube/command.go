@@ -144,6 +144,14 @@ func (c *Cluster) Get(t testing.TB, v any, args ...string) {
 	}
 }
 
+// Outliving is a test whose context outlives it: its cleanup still works with the
+// cluster.
+func (c *Cluster) Outliving(t testing.TB) testing.TB { return outliving{t} }
+
+type outliving struct{ testing.TB }
+
+func (o outliving) Context() context.Context { return context.WithoutCancel(o.TB.Context()) }
+
 // Eventually polls until try succeeds, and fails the test with its last error and
 // what was waited for when patience ends.
 func (c *Cluster) Eventually(t testing.TB, what string, try func() error) {
