@@ -126,7 +126,7 @@ var others = map[string]func(r *rand.Rand, p *corev1.Pod){
 // To inject twice is to inject once, whatever the pod is.
 func TestInjectingTwiceIsInjectingOnce(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 29))
-	for range 300 {
+	for range 100 {
 		unchanged(t, settings(), injected(t, settings(), random(r)))
 	}
 }
@@ -140,7 +140,7 @@ func TestWhatOthersDidInBetweenStays(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for range 300 {
+	for range 100 {
 		p := injected(t, settings(), random(r))
 		delete(p.Annotations, Prefix+"containers") // whose containers may stand elsewhere now
 		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
@@ -181,7 +181,7 @@ func TestARestoredPodIsInjectedAnew(t *testing.T) {
 	now.Version, now.Image, now.LogLevel, now.RunAsUser, now.MetricsPort = "2.0.0", "registry.example/locksidecar@sha256:77", "warn", 70000, 0
 	now.Configuration, now.Secrets, now.Env = "backends: {main: {url: \"etcd://e\"}}\n", []Secret{{"etcd", "etcd"}, {"ca", "ca"}}, nil
 	now.ImagePullPolicy = corev1.PullAlways
-	for range 300 {
+	for range 100 {
 		fresh := random(r)
 		old := injected(t, settings(), fresh)
 		wish(r, fresh)

@@ -85,6 +85,8 @@ func (s *Settings) annotate(p *corev1.Pod, w *wishes, status *Status) {
 func platform(pod *corev1.Pod) *Refusal {
 	const windows = "windows"
 	switch {
+	case len(pod.Spec.Containers) == 0:
+		return refuse(ReasonPlatform, "the pod has no containers: give it some, or remove the label %s", Label)
 	case pod.Spec.OS != nil && pod.Spec.OS.Name == windows, pod.Spec.NodeSelector[systemLabel] == windows:
 		return refuse(ReasonPlatform, "the pod is for Windows, and the sidecar runs on Linux alone: remove the label %s", Label)
 	case has(pod.Annotations, mirror), has(pod.Annotations, source) && pod.Annotations[source] != "api":

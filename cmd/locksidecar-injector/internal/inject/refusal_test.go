@@ -150,6 +150,7 @@ func attacks() []attack {
 		{"the port of the metrics", func(p *corev1.Pod) { p.Spec.Containers[1].Ports = []corev1.ContainerPort{{ContainerPort: 9718}} }, ReasonPort,
 			[]string{`container "log"`, "9718", "sidecar.metricsPort"}},
 
+		{"nothing", func(p *corev1.Pod) { p.Spec = corev1.PodSpec{} }, ReasonPlatform, []string{"no containers"}},
 		{"Windows", func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }, ReasonPlatform, []string{"Windows", "remove the label locksidecar.dev/inject"}},
 		{"a node of Windows", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "windows"} }, ReasonPlatform, []string{"Windows"}},
 		{"a mirror of a static pod", func(p *corev1.Pod) { p.Annotations["kubernetes.io/config.mirror"] = "x" }, ReasonPlatform, []string{"static"}},

@@ -73,7 +73,7 @@ func TestARestrictedPodStaysRestricted(t *testing.T) {
 	}
 	t.Run("any", func(t *testing.T) {
 		r := rand.New(rand.NewPCG(4, 29))
-		for range 100 {
+		for range 30 {
 			p := random(r)
 			restrict(p)
 			out := injected(t, settings(), p)
