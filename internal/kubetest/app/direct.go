@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/locksidecar/locksidecar/internal/client"
@@ -111,7 +112,8 @@ func (a *app) do(instruction string, s *said) error {
 		}
 		s.Token = int64(h.ValidUntil())
 	case "get":
-		l, err := a.c.Get(ctx, &lockpb.GetRequest{LockId: lock})
+		// A sidecar that is being restarted is waited for.
+		l, err := a.c.Get(ctx, &lockpb.GetRequest{LockId: lock}, grpc.WaitForReady(true))
 		if err != nil {
 			return err
 		}

@@ -46,13 +46,15 @@ func install(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		ctx := cluster.Outliving(t)
 		if t.Failed() {
-			ctx := cluster.Outliving(t)
 			out, _ := cluster.TryKubectl(ctx, "", "get", "pods,events", "-A", "-o", "wide")
 			t.Log(out)
 			out, _ = cluster.TryKubectl(ctx, "", "logs", "-n", releaseNamespace, "--all-pods", "--prefix", "deployment/locksidecar-injector")
 			t.Log(out)
 		}
+		cluster.Helm(ctx, "uninstall", "locksidecar", "-n", releaseNamespace, "--wait")
+		cluster.Kubectl(ctx, "delete", "namespace", releaseNamespace, appsNamespace, "--timeout=80s")
 	})
 	cluster.Helm(t, "install", "locksidecar", filepath.Join(root, "charts", "locksidecar"), "-n", releaseNamespace, "-f", file, "--wait", "--timeout", "80s")
 	if got := redis.Must(t, "KEYS", "*"); len(got.([]any)) == 0 {

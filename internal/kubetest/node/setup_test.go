@@ -60,8 +60,13 @@ func start() (err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
-	if err := kube.WriteImage(binary+".tar", appImage, binary, "10001:10001"); err != nil {
-		return err
+	images := []string{archive}
+	for i, name := range []string{appImage, documentedImage} {
+		file := fmt.Sprintf("%s-%d.tar", binary, i)
+		if err := kube.WriteImage(file, name, binary, "10001:10001"); err != nil {
+			return err
+		}
+		images = append(images, file)
 	}
 	if redis, err = testenv.StartRedis(ctx, testenv.RedisOptions{Args: []string{"--bind", kube.NodeAddress, "127.0.0.1", "--protected-mode", "no"}}); err != nil {
 		return err
@@ -69,7 +74,7 @@ func start() (err error) {
 	if cluster, err = kube.Start(ctx); err != nil {
 		return err
 	}
-	return cluster.StartNode(ctx, binary, archive, binary+".tar")
+	return cluster.StartNode(ctx, binary, images...)
 }
 
 // The tests share a release: it takes a while until it runs, and they only use it.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -209,23 +210,32 @@ func (c *Cluster) stopNode() {
 	if c.node == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	// Their cgroups are the machine's: the pods are ended while there is who ends them.
-	_, _ = c.kubectl(ctx, "", "delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--timeout=25s")
 	if c.node.binder != nil {
 		c.node.binder()
 		<-c.node.bound
 	}
-	for _, p := range c.programs {
-		if p.name == "kubelet" || p.name == "containerd" {
-			p.Kill()
+	kill := func(names ...string) {
+		for _, p := range c.programs {
+			if slices.Contains(names, p.name) {
+				p.Kill()
+			}
 		}
 	}
+	kill("kube-controller-manager") // nobody makes new ones
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	// Their cgroups are the machine's: the pods are ended while there is who ends them.
+	_, _ = c.kubectl(ctx, "", "delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--timeout=25s")
+	kill("kubelet", "containerd")
 	raw, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(raw)) {
 		if point := strings.Fields(line)[4]; strings.HasPrefix(point, c.dir) {
 			_ = syscall.Unmount(point, syscall.MNT_DETACH)
 		}
+	}
+	// containerd's own groups, unless somebody else's containers are in them.
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/k8s.io")
+	for _, group := range append(groups, "/sys/fs/cgroup/k8s.io") {
+		_ = os.Remove(group)
 	}
 }
