@@ -19,8 +19,9 @@ const (
 	appsNamespace    = "apps"
 )
 
-// install installs the chart for the node's Redis, as docs/kubernetes.md says, with
-// two injectors and `store init`, and waits until it runs.
+// install installs the chart for the node's Redis, whose password is in a Secret, as
+// docs/kubernetes.md says, with two injectors and `store init`, and waits until it
+// runs.
 func install(t *testing.T) {
 	t.Helper()
 	namespace(t, releaseNamespace)
@@ -29,9 +30,13 @@ func install(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, ns := range []string{releaseNamespace, appsNamespace} {
+		cluster.Kubectl(t, "create", "secret", "generic", "locksidecar-redis", "-n", ns, "--from-literal=password="+redis.Password())
+	}
 	values, err := json.Marshal(map[string]any{
 		"image":    map[string]any{"repository": "localhost/locksidecar", "tag": "dev", "pullPolicy": "Never"},
-		"config":   map[string]any{"backends": map[string]any{"main": map[string]any{"url": "redis://" + net.JoinHostPort(kube.NodeAddress, port)}}},
+		"config":   map[string]any{"backends": map[string]any{"main": map[string]any{"url": "redis://" + net.JoinHostPort(kube.NodeAddress, port) + "?password_file=/etc/locksidecar/secrets/redis/password"}}},
+		"secrets":  []any{map[string]any{"name": "locksidecar-redis", "path": "redis"}},
 		"injector": map[string]any{"replicas": 2},
 	})
 	if err != nil {
