@@ -11,6 +11,10 @@ POSTGRES := conformance/examples/postgres
 FUZZTIME := 10s
 # PARALLEL tests of a package run at a time: they wait for leases more than they compute.
 PARALLEL := 4
+# The image's name, as the chart's values-dev.yaml has it, and its architectures.
+IMAGE := localhost/locksidecar
+TAG := dev
+ARCHES := amd64 arm64
 # SLICE is that of the ledger: conformance/ledger_test.go.
 SLICE := $(shell sed -n 's/^const slice = `\(.*\)`$$/\1/p' conformance/ledger_test.go)
 ROWS := TestMatrix|TheDocumentedUser|WhileSlotsMove
@@ -73,6 +77,17 @@ conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose
 	internal/tools/emulators dynamodb-local
 	go test -count=1 -timeout 20m -tags dynamodblocal -run LocalDynamo -v ./conformance -whole
 
+image: ## build the image (IMAGE, TAG, ARCHES) as an OCI archive under build/, and run its binaries
+	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES='$(ARCHES)' internal/tools/image
+
+chart-test: kube-tools ## install the chart on a real control plane, and try what it admits and refuses
+	go vet -tags cluster ./internal/kubetest/...
+	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/chart
+
+node-test: kube-tools node-tools system ## run the chart's pods on a real node: needs root, overlayfs and cgroups
+	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES=$$(go env GOARCH) OUT=build/node/locksidecar.oci.tar internal/tools/image
+	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/node
+
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run
 	go run ./internal/bench
 
@@ -101,10 +116,10 @@ generate-check: generate ## fail if generated code is not current
 	git diff --exit-code -- socket/lockpb examples/python/locksidecar/v1 $(NODE)/src/gen
 
 docs-check: setup ## run the snippets of the documents, compare their tables
-	go test -count=1 -run 'TestSnippets|OfTheDocuments' ./internal/e2e ./internal/tree
+	go test -count=1 -run 'TestSnippets|OfTheDocuments|SchemaOfConfig' ./internal/e2e ./internal/tree ./internal/chart
 
 docs: ## write the documents' tables
-	go test -count=1 -run OfTheDocuments ./internal/tree -update
+	go test -count=1 -run 'OfTheDocuments|SchemaOfConfig' ./internal/tree ./internal/chart -update
 
 setup: system emulators browser python-setup node-setup tools ## install what the tests need
 
@@ -134,7 +149,12 @@ $(NODE)/dist/hold.js: $(NODE)/node_modules/.done $(NODE)/tsconfig.json $(NODE)/t
 	cd $(NODE) && npm run --silent build
 	touch $@
 
-tools: $(TOOLS)/grpcurl $(TOOLS)/etcd $(TOOLS)/etcdctl $(TOOLS)/etcdutl ## the tools that the tests call
+tools: $(TOOLS)/grpcurl $(TOOLS)/etcd $(TOOLS)/etcdctl $(TOOLS)/etcdutl $(TOOLS)/helm ## the tools that the tests call
+
+kube-tools: $(TOOLS)/etcd $(addprefix $(TOOLS)/,kube-apiserver kube-controller-manager kubectl helm) ## the control plane and its tools
+
+node-tools: $(TOOLS)/kubelet ## what a node runs
+	@internal/tools/node
 
 $(TOOLS)/%: internal/tools/versions
 	internal/tools/install $*
@@ -142,4 +162,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators browser python-setup node-setup tools clean
+.PHONY: help build image chart-test node-test kube-tools node-tools test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators browser python-setup node-setup tools clean

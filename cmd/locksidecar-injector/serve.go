@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/certificates"
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/cluster"
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/configuration"
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/service"
@@ -36,6 +37,7 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.Listen, "listen", ":9443", "address of the webhook")
 	f.StringVar(&o.Metrics, "metrics", ":9719", "address of /metrics, /healthz and /readyz")
 	f.DurationVar(&o.Grace, "grace", grace, "how long it serves on after a signal, while it is not ready any more")
+	f.DurationVar(&o.Settle, "settle", certificates.DefaultSettle, "how long API servers may need to learn of a new authority, before its certificate is served")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "", "json or text (without: json, but text on a terminal)")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {

@@ -134,6 +134,8 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 		case "daemon":
 			own := append(env, "XDG_RUNTIME_DIR="+t.TempDir())
 			serves(t, ctx, own, s.text)
+		case "cluster":
+			// It needs a cluster: internal/kubetest runs it there.
 		case "make":
 			// This very test runs inside it: what can be checked is that the
 			// target exists.

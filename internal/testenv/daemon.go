@@ -43,6 +43,12 @@ func Binary(t testing.TB) string {
 // ends.
 func Daemon(t testing.TB, args ...string) *Process {
 	t.Helper()
+	return DaemonOf(t, Binary(t), args...)
+}
+
+// DaemonOf is Daemon of another build of the command.
+func DaemonOf(t testing.TB, binary string, args ...string) *Process {
+	t.Helper()
 	path := ""
 	for i, a := range args {
 		if a == "--socket" && i+1 < len(args) {
@@ -58,7 +64,7 @@ func Daemon(t testing.TB, args ...string) *Process {
 		path = filepath.Join(dir, "run", "api.sock")
 		args = append(args, "--socket", path)
 	}
-	p, err := run(exec.Command(Binary(t), args...))
+	p, err := run(exec.Command(binary, args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +125,12 @@ func ToolsDir(t testing.TB) string {
 func Promtool(t testing.TB) string {
 	t.Helper()
 	return prepared(t, "LOCKSIDECAR_TEST_PROMTOOL", "build/tools/promtool", "make system")
+}
+
+// Helm is the program that renders and installs the chart.
+func Helm(t testing.TB) string {
+	t.Helper()
+	return prepared(t, "LOCKSIDECAR_TEST_HELM", "build/tools/helm", "make tools")
 }
 
 // prepared is a file of the repository that a make target makes, or the one

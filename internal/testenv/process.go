@@ -123,3 +123,7 @@ func (p *Process) Stop() error {
 		return fmt.Errorf("%s did not end within %v after SIGTERM; it printed:\n%s", p.cmd.Path, stopTimeout, p.Output())
 	}
 }
+
+// Start starts a command whose output is collected: a child that the kernel kills
+// with this process, at the latest.
+func Start(cmd *exec.Cmd) (*Process, error) { return run(cmd) }

@@ -22,6 +22,10 @@ import (
 // callTimeout bounds a call that does not watch.
 const callTimeout = 10 * time.Second
 
+// userAgent names the injector in audit logs, and as the manager of the fields that
+// it writes.
+const userAgent = "locksidecar-injector"
+
 // Client speaks to one API server.
 type Client struct {
 	core, admission *rest.RESTClient
@@ -51,6 +55,7 @@ func New(c *rest.Config, namespace string) (*Client, error) {
 	codecs := serializer.NewCodecFactory(scheme).WithoutConversion()
 	of := func(path string, group schema.GroupVersion) (*rest.RESTClient, error) {
 		own := rest.CopyConfig(c)
+		own.UserAgent = userAgent
 		own.APIPath, own.GroupVersion, own.NegotiatedSerializer = path, &group, codecs
 		return rest.RESTClientFor(own)
 	}

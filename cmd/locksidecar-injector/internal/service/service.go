@@ -39,7 +39,10 @@ type Options struct {
 	// Listen and Metrics are addresses.
 	Listen, Metrics string
 	// Grace is the pause between not being ready and not listening.
-	Grace  time.Duration
+	Grace time.Duration
+	// Settle is how long a new authority stands in the caBundle before its
+	// certificate is served.
+	Settle time.Duration
 	Logger *slog.Logger
 }
 
@@ -92,6 +95,7 @@ func Run(ctx context.Context, o Options) error {
 func keeper(o *Options) (*certificates.Keeper, error) {
 	c := o.Source.Current().Certificates
 	k := certificates.Options{
+		Settle:   o.Settle,
 		Names:    []string{c.Service, c.Service + "." + o.Namespace, c.Service + "." + o.Namespace + ".svc"},
 		Validity: c.Validity, RotateBefore: c.RotateBefore, Logger: o.Logger,
 	}

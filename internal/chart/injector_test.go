@@ -1,0 +1,59 @@
+package chart
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The injector takes what is rendered for it, and makes pods of it: without a
+// cluster, as it does for its users.
+func TestInjectorTakesItsFile(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "locksidecar-injector")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/locksidecar/locksidecar/cmd/locksidecar-injector").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	each(t, func(t *testing.T, rendered string) {
+		name := prefix(t)
+		path := filepath.Join(t.TempDir(), "injector.yaml")
+		if err := os.WriteFile(path, []byte(one(t, rendered, "ConfigMap/"+name+"-injector").text("data", "injector.yaml")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), binary, "inject", "-f", "-", "--config", path)
+		cmd.Stdin = strings.NewReader("apiVersion: v1\nkind: Pod\nmetadata: {name: app, labels: {locksidecar.dev/inject: 'true'}}\nspec: {containers: [{name: app, image: app}]}\n")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		pod := one(t, string(out), "Pod/app")
+		containers, _ := pod.at("spec", "initContainers").([]any)
+		if len(containers) != 1 {
+			t.Fatalf("there are %d init containers:\n%s", len(containers), out)
+		}
+		m, _ := containers[0].(map[string]any)
+		sidecar, want := object(m), injectorFile(t, rendered, name)
+		for _, d := range []string{
+			cmp.Diff(want.at("sidecar", "image"), sidecar["image"]),
+			cmp.Diff(want.at("sidecar", "resources"), sidecar["resources"]),
+			cmp.Diff(want.text("configuration"), pod.text("metadata", "annotations", "locksidecar.dev/configuration")),
+		} {
+			if d != "" {
+				t.Error(d)
+			}
+		}
+		// What the PodMonitor of sidecars looks for.
+		ports, _ := sidecar["ports"].([]any)
+		if port, _ := ports[0].(map[string]any); port["name"] != "ls-metrics" {
+			t.Errorf("the sidecar's ports are %v", ports)
+		}
+	})
+	monitor := one(t, render(t, variants["all"]...), "PodMonitor/locks-sidecars")
+	endpoints, _ := monitor.at("spec", "podMetricsEndpoints").([]any)
+	if e, _ := endpoints[0].(map[string]any); e["port"] != "ls-metrics" || monitor.at("spec", "namespaceSelector", "any") != true {
+		t.Errorf("the PodMonitor looks for %v", monitor["spec"])
+	}
+}

@@ -1,0 +1,3 @@
+// Package chart tests the chart and the injector on a control plane: see
+// internal/kubetest.
+package chart

@@ -1,0 +1,265 @@
+//go:build cluster
+
+package chart
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/locksidecar/locksidecar/internal/testenv/kube"
+)
+
+// serverName is what the API server expects of the injector's certificate.
+const serverName = injector + "." + releaseNamespace + ".svc"
+
+// seed puts into the injectors' Secret a certificate with its authority that they
+// could have made a while ago, and which ends then.
+func seed(t *testing.T, until time.Time) *x509.Certificate {
+	t.Helper()
+	sign := func(c, by *x509.Certificate, key, with *ecdsa.PrivateKey) string {
+		der, err := x509.CreateCertificate(rand.Reader, c, by, &key.PublicKey, with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text("CERTIFICATE", der)
+	}
+	keys := make([]*ecdsa.PrivateKey, 2)
+	for i := range keys {
+		var err error
+		if keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seeded CA"}, NotBefore: until.Add(-time.Hour), NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "seeded"}, NotBefore: ca.NotBefore, NotAfter: until,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{injector, injector + "." + releaseNamespace, serverName},
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(keys[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := map[string]string{"ca.crt": sign(ca, ca, keys[0], keys[0]), "tls.crt": sign(leaf, ca, keys[1], keys[0]), "tls.key": text("PRIVATE KEY", key)}
+	patch, err := json.Marshal(map[string]any{"stringData": pair})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "patch", "secret", injector+"-certificates", "-n", releaseNamespace, "--type=merge", "-p", string(patch))
+	return leaf
+}
+
+func text(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+// served is the certificate that a replica serves; with roots, verified by them.
+func served(replica int, roots *x509.CertPool) (*x509.Certificate, error) {
+	c, err := tls.Dial("tcp", fmt.Sprintf("%s:%d", kube.NodeAddress, 9443+replica), &tls.Config{
+		ServerName: serverName, RootCAs: roots, InsecureSkipVerify: roots == nil, MinVersion: tls.VersionTLS12,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	return c.ConnectionState().PeerCertificates[0], nil
+}
+
+// load is steady work for the injectors: dry-run admissions through the API server,
+// and new connections to each replica, trusted by the caBundle of that moment.
+type load struct {
+	admitted, connected atomic.Int64
+	mu                  sync.Mutex
+	failures            []error
+}
+
+func (l *load) note(err error, done *atomic.Int64) {
+	if err == nil {
+		done.Add(1)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failures = append(l.failures, fmt.Errorf("%s: %w", time.Now().Format(time.TimeOnly), err))
+}
+
+// steady runs the load until the function that it returns is called.
+func steady(t *testing.T, replicas int) (*load, func()) {
+	t.Helper()
+	l, tasks := &load{}, sync.WaitGroup{}
+	ctx, stop := context.WithCancel(t.Context())
+	for _, task := range []func(context.Context){
+		func(ctx context.Context) { l.note(admit(ctx), &l.admitted) },
+		func(ctx context.Context) { l.note(connect(ctx, replicas), &l.connected) },
+	} {
+		tasks.Go(func() {
+			for ctx.Err() == nil {
+				task(context.WithoutCancel(ctx)) // what was begun is ended
+			}
+		})
+	}
+	end := func() { stop(); tasks.Wait() }
+	t.Cleanup(end)
+	return l, end
+}
+
+// admit asks for one pod, as a dry run, and wants it injected.
+func admit(ctx context.Context) error {
+	res, err := cluster.Request(ctx, http.MethodPost, "/api/v1/namespaces/"+appsNamespace+"/pods?dryRun=All", []byte(bare("steady", template(true, ""))))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(res.Body)
+	if err == nil && (res.StatusCode != http.StatusCreated || !strings.Contains(string(raw), "locksidecar.dev/status")) {
+		err = fmt.Errorf("%s: %s", res.Status, raw)
+	}
+	return err
+}
+
+// connect reads the caBundle as an API server does, and then connects.
+func connect(ctx context.Context, replicas int) error {
+	res, err := cluster.Request(ctx, http.MethodGet, "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/"+injector, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var w struct {
+		Webhooks []struct{ ClientConfig struct{ CABundle string } }
+	}
+	if err := json.NewDecoder(res.Body).Decode(&w); err != nil {
+		return err
+	}
+	for _, h := range w.Webhooks {
+		bundle, err := base64.StdEncoding.DecodeString(h.ClientConfig.CABundle)
+		if err != nil {
+			return err
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(bundle)
+		for i := range replicas {
+			if _, err := served(i, roots); err != nil {
+				return fmt.Errorf("replica %d: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Two replicas replace a certificate that is about to end, on a real API server and
+// by the real clock, and under steady load nobody notices: no admission fails and
+// no connection is distrusted, before its end and after it.
+func TestACertificateIsReplacedUnderLoad(t *testing.T) {
+	const replicas = 2
+	r := install(t, "--set", "injector.replicas=2")
+	seeded := seed(t, time.Now().Add(30*time.Second))
+	r.startAll(t, "--settle=8s")
+	for i := range replicas {
+		c, err := served(i, nil)
+		if err != nil || c.Subject.CommonName != seeded.Subject.CommonName {
+			t.Fatalf("replica %d serves %v at first (%v), want the one that all know", i, c.Subject, err)
+		}
+	}
+	l, stop := steady(t, replicas)
+	cluster.Eventually(t, "both replicas serve another certificate", func() error {
+		for i := range replicas {
+			if c, err := served(i, nil); err != nil || c.Subject.CommonName == seeded.Subject.CommonName {
+				return fmt.Errorf("replica %d still serves the old one (%v)", i, err)
+			}
+		}
+		return nil
+	})
+	at := time.Now()
+	if !at.Before(seeded.NotAfter) {
+		t.Errorf("it was replaced %v after its end", at.Sub(seeded.NotAfter))
+	}
+	var after [2]int64
+	cluster.Eventually(t, "the old one has ended, and there was load after it", func() error {
+		if time.Now().Before(seeded.NotAfter) {
+			after = [2]int64{l.admitted.Load(), l.connected.Load()}
+			return errors.New("it is valid")
+		}
+		if a, c := l.admitted.Load()-after[0], l.connected.Load()-after[1]; a < 50 || c < 50 {
+			return fmt.Errorf("%d admitted, %d connected", a, c)
+		}
+		return nil
+	})
+	stop()
+	a, b := serial(t, 0), serial(t, 1)
+	if a.Cmp(b) != 0 {
+		t.Errorf("the replicas serve different certificates, %x and %x", a, b)
+	}
+	t.Logf("%d pods admitted, %d times connected", l.admitted.Load(), l.connected.Load())
+	for i, err := range l.failures {
+		if i < 5 {
+			t.Error(err)
+		}
+	}
+	if n := len(l.failures); n > 0 {
+		t.Errorf("%d failed", n)
+	}
+}
+
+func serial(t *testing.T, replica int) *big.Int {
+	t.Helper()
+	c, err := served(replica, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.SerialNumber
+}
+
+// A certificate that has ended while no injector ran is replaced before the first
+// one says that it is ready.
+func TestAnEndedCertificateIsReplacedAtTheStart(t *testing.T) {
+	r := install(t)
+	seed(t, time.Now().Add(-time.Minute))
+	r.start(t)
+	p, err := create(t, appsNamespace, bare("one", template(true, "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	injected(t, p)
+	if c, err := served(0, nil); err != nil || time.Until(c.NotAfter) < 24*time.Hour {
+		t.Errorf("it serves %v (%v)", c, err)
+	}
+}
+
+// A Secret that somebody empties is filled again; what is served goes on meanwhile.
+func TestALostSecretIsFilledAgain(t *testing.T) {
+	r := install(t)
+	r.start(t)
+	l, stop := steady(t, 1)
+	cluster.Kubectl(t, "patch", "secret", injector+"-certificates", "-n", releaseNamespace, "--type=json", "-p", `[{"op": "remove", "path": "/data"}]`)
+	cluster.Eventually(t, "it is filled again", func() error {
+		if out := cluster.Kubectl(t, "get", "secret", injector+"-certificates", "-n", releaseNamespace, "-o", `jsonpath={.data.tls\.crt}`); out == "" {
+			return errors.New("it is empty")
+		}
+		return nil
+	})
+	stop()
+	if len(l.failures) > 0 || l.admitted.Load() == 0 {
+		t.Errorf("%d admitted; failures: %v", l.admitted.Load(), errors.Join(l.failures...))
+	}
+}
