@@ -108,6 +108,13 @@ func (s *Server) Writes() []string {
 	return w
 }
 
+// Told are those calls, again and again.
+func (s *Server) Told() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.writes...)
+}
+
 func (s *Server) put(path string, object map[string]any) {
 	s.latest++
 	metadata, _ := object["metadata"].(map[string]any)
