@@ -28,6 +28,7 @@ func (k *Keeper) bundled(ctx context.Context) error {
 			return errors.New("the configuration has no webhooks")
 		}
 		now := k.o.Now()
+		k.begin(bundles, now)
 		want := k.wanted(bundles, now)
 		if len(want) == 0 || slices.IndexFunc(bundles, func(b []byte) bool { return !bytes.Equal(b, encode(want)) }) < 0 {
 			k.seen(bundles, now)
@@ -50,7 +51,7 @@ func (k *Keeper) bundled(ctx context.Context) error {
 // ended and what is no certificate, and those of the pairs.
 func (k *Keeper) wanted(bundles [][]byte, now time.Time) (want []*x509.Certificate) {
 	add := func(c *x509.Certificate) {
-		if now.Before(c.NotAfter) && !slices.ContainsFunc(want, c.Equal) {
+		if !now.After(c.NotAfter) && !slices.ContainsFunc(want, c.Equal) {
 			want = append(want, c)
 		}
 	}
@@ -76,6 +77,27 @@ func encode(all []*x509.Certificate) (bundle []byte) {
 		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	return bundle
+}
+
+// begin takes what stands in the caBundle when the process starts for as old as it
+// says that it is: its maker wrote it there at once.
+func (k *Keeper) begin(bundles [][]byte, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.began {
+		return
+	}
+	k.began = true
+	for _, c := range authorities(bundles[0]) {
+		made := c.NotBefore
+		if !k.o.ReadOnly {
+			made = made.Add(backdated)
+		}
+		if made.After(now) {
+			made = now
+		}
+		k.trusted[string(c.Raw)] = made
+	}
 }
 
 // seen remembers since when each CA has stood in all webhooks' caBundles.

@@ -51,7 +51,7 @@ type Options struct {
 }
 
 // DefaultSettle is far more than API servers need to learn of a caBundle.
-const DefaultSettle = 2 * time.Minute
+const DefaultSettle = 30 * time.Second
 
 // attempts bounds the conflicts of one step.
 const attempts = 5
@@ -63,7 +63,8 @@ type Keeper struct {
 	mu      sync.Mutex
 	pairs   []*Pair // those that the store had, or the last that it had
 	served  *Pair
-	trusted map[string]time.Time // since when a CA was seen in the caBundle
+	trusted map[string]time.Time // since when a CA stands in the caBundle
+	began   bool                 // the caBundle was read once
 	problem error                // of the last step
 }
 
@@ -105,8 +106,13 @@ func (k *Keeper) Trusted() error {
 		return k.problem
 	case now.After(k.served.NotAfter()):
 		return fmt.Errorf("the certificate has ended at %v: %w", k.served.NotAfter().UTC(), k.why())
-	case k.o.Bundles != nil && !k.stands(k.served):
+	case k.o.Bundles == nil:
+		return nil
+	case !k.stands(k.served):
 		return fmt.Errorf("the certificate's CA is not in the caBundle yet: %w", k.why())
+	case !k.settled(k.served, k.o.Settle) && len(k.trusted) > len(k.served.cas):
+		// Others serve what is trusted already; a first one has nothing to spoil.
+		return errors.New("the certificate's CA is in the caBundle, and API servers are given time to learn of it")
 	}
 	return nil
 }
