@@ -222,7 +222,7 @@ func tool(name string) (string, error) {
 	}
 	path := filepath.Join(root, "build", "tools", name)
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%w; make it by: make kube-tools", err)
+		return "", fmt.Errorf("%w; make it by: make kube-tools node-tools", err)
 	}
 	return path, nil
 }
