@@ -116,10 +116,10 @@ generate-check: generate ## fail if generated code is not current
 	git diff --exit-code -- socket/lockpb examples/python/locksidecar/v1 $(NODE)/src/gen
 
 docs-check: setup ## run the snippets of the documents, compare their tables
-	go test -count=1 -run 'TestSnippets|OfTheDocuments|SchemaOfConfig' ./internal/e2e ./internal/tree ./internal/chart
+	go test -count=1 -run 'TestSnippets|OfTheDocuments|SchemaOfConfig' ./internal/e2e ./internal/tree ./internal/chart ./cmd/locksidecar-injector
 
 docs: ## write the documents' tables
-	go test -count=1 -run 'OfTheDocuments|SchemaOfConfig' ./internal/tree ./internal/chart -update
+	go test -count=1 -run 'OfTheDocuments|SchemaOfConfig' ./internal/tree ./internal/chart ./cmd/locksidecar-injector -update
 
 setup: system emulators browser python-setup node-setup tools ## install what the tests need
 

@@ -8,7 +8,7 @@ import (
 // issued are the alerts that there must be; more may be.
 var issued = []string{
 	"LeaseExpiryRate", "LeasesLost", "RenewalMarginLow", "WaitP99", "QueueGrowing", "BreakerOpen", "Quarantine", "ReplicationLag",
-	"MemoryHeadroom", "Deadlock",
+	"MemoryHeadroom", "Deadlock", "PodNotInjected",
 }
 
 func TestPromtoolAcceptsTheAlerts(t *testing.T) {

@@ -7,26 +7,30 @@ type Reason string
 
 // The reasons.
 const (
-	// ReasonAnnotation: an annotation is unknown, is not a pod's to set, or has a
-	// value that is not allowed.
-	ReasonAnnotation Reason = "annotation"
-	// ReasonContainer: a container has the sidecar's name and is not it.
-	ReasonContainer Reason = "container"
-	// ReasonVolume: a volume has a name of the injector's and is not it, or
-	// somebody else mounts one of them.
-	ReasonVolume Reason = "volume"
-	// ReasonMount: something else is mounted where the socket is.
-	ReasonMount Reason = "mount"
-	// ReasonEnvironment: a container has another endpoint already.
+	ReasonAnnotation  Reason = "annotation"
+	ReasonContainer   Reason = "container"
+	ReasonVolume      Reason = "volume"
+	ReasonMount       Reason = "mount"
 	ReasonEnvironment Reason = "environment"
-	// ReasonPort: a container listens where the sidecar serves its metrics.
-	ReasonPort Reason = "port"
-	// ReasonPlatform: the pod or the cluster cannot have a sidecar.
-	ReasonPlatform Reason = "platform"
+	ReasonPort        Reason = "port"
+	ReasonPlatform    Reason = "platform"
 )
 
 // Reasons are all, for documents and metrics.
 var Reasons = []Reason{ReasonAnnotation, ReasonContainer, ReasonVolume, ReasonMount, ReasonEnvironment, ReasonPort, ReasonPlatform}
+
+// Meaning says which pods are refused for the reason.
+func (r Reason) Meaning() string {
+	return map[Reason]string{
+		ReasonAnnotation:  "an annotation under `locksidecar.dev/` is unknown, is not a pod's to set, has a value that is not allowed, or names a container that is not there",
+		ReasonContainer:   "a container, init container or ephemeral one is called `locksidecar`, and is not what the injector makes: another image, arguments, variables, ports, security context",
+		ReasonVolume:      "a volume is called `locksidecar-socket`, `locksidecar-config` or `locksidecar-secret-…` and is not what the injector makes, or another container than the sidecar mounts one otherwise than the injector does",
+		ReasonMount:       "something else is mounted at or in `/run/locksidecar`, by whichever of its names",
+		ReasonEnvironment: "a container that is to have the socket sets `LOCKSIDECAR_ENDPOINT` to another one",
+		ReasonPort:        "a container has the port of the sidecar's metrics",
+		ReasonPlatform:    "the pod is for Windows, is a static one, or has no containers; or the cluster is older than Kubernetes 1.29",
+	}[r]
+}
 
 // Refusal is a pod that does not get a sidecar, and must not run without one.
 type Refusal struct {
