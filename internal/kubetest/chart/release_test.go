@@ -176,16 +176,6 @@ type deployment struct {
 	}
 }
 
-// startAll runs as many as the Deployment says.
-func (r *release) startAll(t *testing.T, extra ...string) {
-	t.Helper()
-	var d deployment
-	cluster.Get(t, &d, "deployment", injector, "-n", releaseNamespace)
-	for range d.Spec.Replicas {
-		r.start(t, extra...)
-	}
-}
-
 // start runs one more injector, as its pod would: the command and the arguments of
 // the Deployment, by the token of its account, with the files of its volumes, and
 // behind the Service. There is no node; what is not the same is the process's

@@ -30,12 +30,26 @@ import (
 // serverName is what the API server expects of the injector's certificate.
 const serverName = injector + "." + releaseNamespace + ".svc"
 
-// seed puts into the injectors' Secret a certificate with its authority that they
-// could have made a while ago, and which ends then.
+// seed makes the cluster one in which injectors have run for hours: their Secret has
+// a certificate, which ends then, and the caBundles have its authority.
 func seed(t *testing.T, until time.Time) *x509.Certificate {
 	t.Helper()
 	pair, leaf := made(t, until)
 	fill(t, injector+"-certificates", pair)
+	type step struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value []byte `json:"value"`
+	}
+	var steps []step
+	for i := range webhooks(t) {
+		steps = append(steps, step{"add", fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), []byte(pair["ca.crt"])})
+	}
+	patch, err := json.Marshal(steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "patch", "mutatingwebhookconfiguration", injector, "--type=json", "-p", string(patch))
 	return leaf
 }
 
@@ -68,7 +82,7 @@ func made(t *testing.T, until time.Time) (pair map[string]string, leaf *x509.Cer
 		}
 	}
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seeded CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seeded CA"}, NotBefore: time.Now().Add(-5 * time.Hour), NotAfter: until,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	leaf = &x509.Certificate{
@@ -104,6 +118,7 @@ func served(replica int, roots *x509.CertPool) (*x509.Certificate, error) {
 // load is steady work for the injectors: dry-run admissions through the API server,
 // and new connections to each replica, trusted by the caBundle of that moment.
 type load struct {
+	replicas            atomic.Int64 // those that are connected to
 	admitted, connected atomic.Int64
 	mu                  sync.Mutex
 	failures            []error
@@ -120,13 +135,14 @@ func (l *load) note(err error, done *atomic.Int64) {
 }
 
 // steady runs the load until the function that it returns is called.
-func steady(t *testing.T, replicas int) (*load, func()) {
+func steady(t *testing.T) (*load, func()) {
 	t.Helper()
 	l, tasks := &load{}, sync.WaitGroup{}
+	l.replicas.Store(1)
 	ctx, stop := context.WithCancel(t.Context())
 	for _, task := range []func(context.Context){
 		func(ctx context.Context) { l.note(admit(ctx), &l.admitted) },
-		func(ctx context.Context) { l.note(connect(ctx, replicas), &l.connected) },
+		func(ctx context.Context) { l.note(connect(ctx, int(l.replicas.Load())), &l.connected) },
 	} {
 		tasks.Go(func() {
 			for ctx.Err() == nil {
@@ -186,17 +202,16 @@ func connect(ctx context.Context, replicas int) error {
 // by the real clock, and under steady load nobody notices: no admission fails and
 // no connection is distrusted, before its end and after it.
 func TestACertificateIsReplacedUnderLoad(t *testing.T) {
-	const replicas = 2
+	const replicas, settle = 2, "--settle=12s"
 	r := install(t, "--set", "injector.replicas=2")
-	seeded := seed(t, time.Now().Add(30*time.Second))
-	r.startAll(t, "--settle=8s")
-	for i := range replicas {
-		c, err := served(i, nil)
-		if err != nil || c.Subject.CommonName != seeded.Subject.CommonName {
-			t.Fatalf("replica %d serves %v at first (%v), want the one that all know", i, c.Subject, err)
-		}
+	seeded := seed(t, time.Now().Add(40*time.Second))
+	r.start(t, settle)
+	if c, err := served(0, nil); err != nil || c.Subject.CommonName != seeded.Subject.CommonName {
+		t.Fatalf("a replica serves %v at first (%v), want the one that all know", c, err)
 	}
-	l, stop := steady(t, replicas)
+	l, stop := steady(t)
+	r.start(t, settle)
+	l.replicas.Store(replicas)
 	cluster.Eventually(t, "both replicas serve another certificate", func() error {
 		for i := range replicas {
 			c, err := served(i, nil)
@@ -269,7 +284,7 @@ func TestAnEndedCertificateIsReplacedAtTheStart(t *testing.T) {
 func TestALostSecretIsFilledAgain(t *testing.T) {
 	r := install(t)
 	r.start(t)
-	l, stop := steady(t, 1)
+	l, stop := steady(t)
 	cluster.Kubectl(t, "patch", "secret", injector+"-certificates", "-n", releaseNamespace, "--type=json", "-p", `[{"op": "remove", "path": "/data"}]`)
 	cluster.Eventually(t, "it is filled again", func() error {
 		if out := cluster.Kubectl(t, "get", "secret", injector+"-certificates", "-n", releaseNamespace, "-o", `jsonpath={.data.tls\.crt}`); out == "" {
@@ -297,7 +312,7 @@ func TestACertificateOfOnesOwn(t *testing.T) {
 	if c, err := served(0, nil); err != nil || c.SerialNumber.Cmp(leaf.SerialNumber) != 0 {
 		t.Fatalf("it serves %v (%v)", c, err)
 	}
-	l, stop := steady(t, 1)
+	l, stop := steady(t)
 	second, leaf := made(t, time.Now().Add(48*time.Hour))
 	fill(t, own, second)
 	r.volumes(t)

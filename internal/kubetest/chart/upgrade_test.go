@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// caBundles are those of the webhook's configuration, all written.
-func caBundles(t testing.TB) (bundles []string) {
+// webhooks are the caBundles of the webhook's configuration.
+func webhooks(t testing.TB) (bundles []string) {
 	t.Helper()
 	var w struct {
 		Webhooks []struct{ ClientConfig struct{ CABundle string } }
@@ -19,6 +19,13 @@ func caBundles(t testing.TB) (bundles []string) {
 	for _, h := range w.Webhooks {
 		bundles = append(bundles, h.ClientConfig.CABundle)
 	}
+	return bundles
+}
+
+// caBundles are all of them, written.
+func caBundles(t testing.TB) []string {
+	t.Helper()
+	bundles := webhooks(t)
 	if len(bundles) == 0 || slices.Contains(bundles, "") {
 		t.Fatalf("the caBundles are %.40q", bundles)
 	}
