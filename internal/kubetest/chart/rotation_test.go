@@ -173,8 +173,8 @@ func connect(ctx context.Context, replicas int) error {
 func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	const replicas = 2
 	r := install(t, "--set", "injector.replicas=2")
-	seeded := seed(t, time.Now().Add(time.Minute))
-	r.startAll(t, "--settle=20s")
+	seeded := seed(t, time.Now().Add(30*time.Second))
+	r.startAll(t, "--settle=8s")
 	for i := range replicas {
 		c, err := served(i, nil)
 		if err != nil || c.Subject.CommonName != seeded.Subject.CommonName {
