@@ -59,6 +59,9 @@ type RedisTLS struct {
 	Client Certificate
 }
 
+// Password is that of the default user, if the options have one.
+func (r *Redis) Password() string { return r.o.Password }
+
 // adminUser is by whom the test's own client comes where there are users.
 const adminUser = "testenv"
 

@@ -3,6 +3,7 @@
 package chart
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -202,6 +203,7 @@ func (r *release) start(t *testing.T, extra ...string) *testenv.Process {
 	listen, metrics := 9443+n, 9719+10*n
 	replace := strings.NewReplacer(
 		"/etc/locksidecar-injector", filepath.Join(r.dir, "config"),
+		"/etc/locksidecar-certificates", filepath.Join(r.dir, "certificates"),
 		"--listen=:9443", fmt.Sprintf("--listen=:%d", listen),
 		"--metrics=:9719", fmt.Sprintf("--metrics=:%d", metrics),
 	)
@@ -237,22 +239,45 @@ func (r *release) start(t *testing.T, extra ...string) *testenv.Process {
 	return p
 }
 
-// volumes writes what the volumes of the injector's pod hold, as the kubelet would.
+// volumes writes what the volumes of the injector's pod hold, as the kubelet would:
+// all files of a volume change at once. What names their directories is changed to
+// where they are here.
 func (r *release) volumes(t *testing.T) {
 	t.Helper()
-	var m struct{ Data map[string]string }
-	cluster.Get(t, &m, "configmap", injector, "-n", releaseNamespace)
-	dir := filepath.Join(r.dir, "config")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	var d deployment
+	cluster.Get(t, &d, "deployment", injector, "-n", releaseNamespace)
+	for _, v := range d.Spec.Template.Spec.Volumes {
+		files := make(map[string][]byte)
+		if v.Secret.SecretName != "" {
+			var secret struct{ Data map[string][]byte }
+			cluster.Get(t, &secret, "secret", v.Secret.SecretName, "-n", releaseNamespace)
+			files = secret.Data
+		} else {
+			var m struct{ Data map[string]string }
+			cluster.Get(t, &m, "configmap", v.ConfigMap.Name, "-n", releaseNamespace)
+			for name, text := range m.Data {
+				files[name] = []byte(strings.ReplaceAll(text, "/etc/locksidecar-certificates", filepath.Join(r.dir, "certificates")))
+			}
+		}
+		r.swap(t, v.Name, files)
+	}
+}
+
+// swap replaces a volume's directory, which is a link to one of its own each time.
+func (r *release) swap(t *testing.T, volume string, files map[string][]byte) {
+	t.Helper()
+	dir, err := os.MkdirTemp(r.dir, volume+".")
+	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range m.Data {
-		if err := os.WriteFile(filepath.Join(dir, name+".new"), []byte(text), 0o600); err != nil {
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Rename(filepath.Join(dir, name+".new"), filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
+	}
+	link := filepath.Join(r.dir, volume)
+	if err := errors.Join(os.Symlink(dir, link+".new"), os.Rename(link+".new", link)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -34,6 +34,25 @@ const serverName = injector + "." + releaseNamespace + ".svc"
 // could have made a while ago, and which ends then.
 func seed(t *testing.T, until time.Time) *x509.Certificate {
 	t.Helper()
+	pair, leaf := made(t, until)
+	fill(t, injector+"-certificates", pair)
+	return leaf
+}
+
+// fill sets what a Secret of the release's namespace holds.
+func fill(t *testing.T, secret string, pair map[string]string) {
+	t.Helper()
+	patch, err := json.Marshal(map[string]any{"stringData": pair})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "patch", "secret", secret, "-n", releaseNamespace, "--type=merge", "-p", string(patch))
+}
+
+// made is a new certificate with its key and its authority, by the names that they
+// have in a Secret.
+func made(t *testing.T, until time.Time) (pair map[string]string, leaf *x509.Certificate) {
+	t.Helper()
 	sign := func(c, by *x509.Certificate, key, with *ecdsa.PrivateKey) string {
 		der, err := x509.CreateCertificate(rand.Reader, c, by, &key.PublicKey, with)
 		if err != nil {
@@ -49,11 +68,11 @@ func seed(t *testing.T, until time.Time) *x509.Certificate {
 		}
 	}
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seeded CA"}, NotBefore: until.Add(-time.Hour), NotAfter: until,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seeded CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "seeded"}, NotBefore: ca.NotBefore, NotAfter: until,
+	leaf = &x509.Certificate{
+		SerialNumber: big.NewInt(until.UnixNano()), Subject: pkix.Name{CommonName: "seeded"}, NotBefore: ca.NotBefore, NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames: []string{injector, injector + "." + releaseNamespace, serverName},
 	}
@@ -61,13 +80,9 @@ func seed(t *testing.T, until time.Time) *x509.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair := map[string]string{"ca.crt": sign(ca, ca, keys[0], keys[0]), "tls.crt": sign(leaf, ca, keys[1], keys[0]), "tls.key": text("PRIVATE KEY", key)}
-	patch, err := json.Marshal(map[string]any{"stringData": pair})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cluster.Kubectl(t, "patch", "secret", injector+"-certificates", "-n", releaseNamespace, "--type=merge", "-p", string(patch))
-	return leaf
+	return map[string]string{
+		"ca.crt": sign(ca, ca, keys[0], keys[0]), "tls.crt": sign(leaf, ca, keys[1], keys[0]), "tls.key": text("PRIVATE KEY", key),
+	}, leaf
 }
 
 func text(kind string, der []byte) string {
@@ -184,8 +199,12 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	l, stop := steady(t, replicas)
 	cluster.Eventually(t, "both replicas serve another certificate", func() error {
 		for i := range replicas {
-			if c, err := served(i, nil); err != nil || c.Subject.CommonName == seeded.Subject.CommonName {
-				return fmt.Errorf("replica %d still serves the old one (%v)", i, err)
+			c, err := served(i, nil)
+			if err != nil {
+				return err
+			}
+			if c.Subject.CommonName == seeded.Subject.CommonName {
+				return fmt.Errorf("replica %d still serves the old one", i)
 			}
 		}
 		return nil
@@ -261,5 +280,47 @@ func TestALostSecretIsFilledAgain(t *testing.T) {
 	stop()
 	if len(l.failures) > 0 || l.admitted.Load() == 0 {
 		t.Errorf("%d admitted; failures: %v", l.admitted.Load(), errors.Join(l.failures...))
+	}
+}
+
+// A certificate of somebody else's is served as it is, its authority is written into
+// the caBundle, and when it is replaced, as cert-manager does, no admission fails.
+func TestACertificateOfOnesOwn(t *testing.T) {
+	const own = "own"
+	namespace(t, releaseNamespace, "restricted")
+	cluster.Kubectl(t, "create", "secret", "generic", own, "-n", releaseNamespace)
+	t.Cleanup(func() { cluster.Kubectl(cluster.Outliving(t), "delete", "secret", own, "-n", releaseNamespace) })
+	first, leaf := made(t, time.Now().Add(24*time.Hour))
+	fill(t, own, first)
+	r := install(t, "--set", "certificates.existingSecret="+own)
+	r.start(t, "--settle=5s")
+	if c, err := served(0, nil); err != nil || c.SerialNumber.Cmp(leaf.SerialNumber) != 0 {
+		t.Fatalf("it serves %v (%v)", c, err)
+	}
+	l, stop := steady(t, 1)
+	second, leaf := made(t, time.Now().Add(48*time.Hour))
+	fill(t, own, second)
+	r.volumes(t)
+	cluster.Eventually(t, "the new certificate is served", func() error {
+		if c, err := served(0, nil); err != nil || c.SerialNumber.Cmp(leaf.SerialNumber) != 0 {
+			return fmt.Errorf("it serves another one (%w)", errors.Join(err))
+		}
+		return nil
+	})
+	before := l.admitted.Load()
+	cluster.Eventually(t, "there was load after it", func() error {
+		if l.admitted.Load() < before+50 {
+			return errors.New("not enough")
+		}
+		return nil
+	})
+	stop()
+	if len(l.failures) > 0 {
+		t.Errorf("%d failed: %v", len(l.failures), l.failures[0])
+	}
+	// The injector has no right to any Secret then.
+	as := "--as=system:serviceaccount:" + releaseNamespace + ":" + injector
+	if out, _ := cluster.TryKubectl(t, "", "auth", "can-i", as, "get", "secrets/"+own, "-n", releaseNamespace); strings.TrimSpace(out) != "no" {
+		t.Errorf("may it read the Secret? %s", out)
 	}
 }

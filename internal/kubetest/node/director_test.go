@@ -59,8 +59,8 @@ func direct(t *testing.T) *director {
 	mux.HandleFunc("GET /next", d.tell)
 	mux.HandleFunc("GET /counter", d.read)
 	mux.HandleFunc("PUT /counter", d.write)
-	server := &http.Server{Handler: mux} //nolint:gosec // G112: the test's own clients
-	go func() { _ = server.Serve(l) }()  // until it is closed
+	server := &http.Server{Handler: mux}
+	go func() { _ = server.Serve(l) }() // until it is closed
 	t.Cleanup(func() { _ = server.Close() })
 	return d
 }

@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -68,7 +69,7 @@ func start() (err error) {
 		}
 		images = append(images, file)
 	}
-	if redis, err = testenv.StartRedis(ctx, testenv.RedisOptions{Args: []string{"--bind", kube.NodeAddress, "127.0.0.1", "--protected-mode", "no"}}); err != nil {
+	if redis, err = testenv.StartRedis(ctx, testenv.RedisOptions{Password: rand.Text(), Args: []string{"--bind", kube.NodeAddress, "127.0.0.1"}}); err != nil {
 		return err
 	}
 	if cluster, err = kube.Start(ctx); err != nil {
@@ -87,6 +88,8 @@ func TestNode(t *testing.T) {
 		"TheApplicationEndsFirst": testDelete,
 		"AKilledSidecar":          testKill,
 		"ARollingUpdate":          testRollingUpdate,
+		"AConfigurationOfItsOwn":  testConfiguration,
+		"TheInjectorsUpdate":      testInjectorsUpdate,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

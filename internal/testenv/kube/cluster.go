@@ -1,3 +1,5 @@
+//go:build linux
+
 package kube
 
 import (
@@ -15,6 +17,10 @@ import (
 
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
+
+// NodeAddress is the node's address in the network namespace: endpoints may not
+// be loopback's.
+const NodeAddress = "10.99.0.1"
 
 const (
 	// serviceAddress is that of the Service kubernetes: the first of the range.
@@ -216,7 +222,7 @@ func tool(name string) (string, error) {
 	}
 	path := filepath.Join(root, "build", "tools", name)
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%w; make it by: make kube-tools", err)
+		return "", fmt.Errorf("%w; make it by: make kube-tools node-tools", err)
 	}
 	return path, nil
 }

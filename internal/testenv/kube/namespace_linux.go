@@ -10,17 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // inside says that the process has its namespaces.
 const inside = "LOCKSIDECAR_KUBE_NAMESPACES"
-
-// NodeAddress is the node's address in the network namespace: endpoints may not
-// be loopback's.
-const NodeAddress = "10.99.0.1"
 
 // Main runs the tests of a package, or start and then the tests, in namespaces of
 // their own. It ends the process. stop ends what start started; its argument says
@@ -46,7 +41,7 @@ func Main(m *testing.M, start func() error, stop func(failed bool)) {
 // outside runs this program again, in namespaces. Whoever is not root is root of
 // a user namespace: enough for a control plane, not for a node.
 func outside() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:gosec // G702: this program, as it was called
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -118,25 +113,24 @@ func setAddress(name, address string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(s) }()
-	ask := func(request uintptr, value []byte) error {
-		var r [unix.IFNAMSIZ + 24]byte // struct ifreq
-		copy(r[:], name)
-		copy(r[unix.IFNAMSIZ:], value)
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s), request, uintptr(unsafe.Pointer(&r[0]))); errno != 0 {
-			return errno
-		}
-		return nil
-	}
-	socket := func(ip net.IP) []byte { // struct sockaddr_in
-		return append([]byte{unix.AF_INET, 0, 0, 0}, ip.To4()...)
-	}
-	if err := ask(unix.SIOCSIFADDR, socket(net.ParseIP(address))); err != nil {
+	r, err := unix.NewIfreq(name)
+	if err != nil {
 		return err
 	}
-	if !strings.HasPrefix(address, "127.") {
-		if err := ask(unix.SIOCSIFNETMASK, socket(net.IPv4(255, 255, 255, 255))); err != nil {
+	for _, set := range []struct {
+		request uint
+		ip      net.IP
+	}{{unix.SIOCSIFADDR, net.ParseIP(address)}, {unix.SIOCSIFNETMASK, net.IPv4bcast}} {
+		if strings.HasPrefix(address, "127.") && set.request == unix.SIOCSIFNETMASK {
+			continue // loopback has its own
+		}
+		if err := r.SetInet4Addr(set.ip.To4()); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(s, set.request, r); err != nil {
 			return err
 		}
 	}
-	return ask(unix.SIOCSIFFLAGS, []byte{unix.IFF_UP | unix.IFF_RUNNING, 0})
+	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
 }

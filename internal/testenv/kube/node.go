@@ -1,3 +1,5 @@
+//go:build linux
+
 package kube
 
 import (
@@ -110,8 +112,10 @@ func able() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a node needs root: run its tests by: sudo make node-test")
 	}
-	if raw, err := os.ReadFile("/proc/self/uid_map"); err != nil || strings.Fields(string(raw))[1] != "0" {
-		return fmt.Errorf("a node needs the machine's root, this one is that of a user namespace (%s, %v): run its tests by: sudo make node-test", strings.TrimSpace(string(raw)), err)
+	if raw, err := os.ReadFile("/proc/self/uid_map"); err != nil {
+		return err
+	} else if strings.Fields(string(raw))[1] != "0" {
+		return fmt.Errorf("a node needs the machine's root, this one is that of a user namespace (%s): run its tests by: sudo make node-test", strings.TrimSpace(string(raw)))
 	}
 	raw, err := os.ReadFile("/proc/filesystems")
 	if err != nil {
