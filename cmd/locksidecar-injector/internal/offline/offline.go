@@ -67,7 +67,7 @@ func (in *Injector) Documents(raw []byte) ([]byte, error) {
 
 func (in *Injector) document(text []byte) ([]byte, error) {
 	if at := others.FindIndex(text); at != nil {
-		return nil, errors.New("want --- on a line of its own between documents, and no line that begins with ...")
+		return nil, errors.New("want --- on a line of its own between documents, and no line that begins with three dots")
 	}
 	var object map[string]any
 	if err := yaml.UnmarshalStrict(text, &object); err != nil {
