@@ -80,9 +80,10 @@ conformance-dynamodb-local: system ## the same on Amazon's DynamoDB Local, whose
 image: ## build the image (IMAGE, TAG, ARCHES) as an OCI archive under build/, and run its binaries
 	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES='$(ARCHES)' internal/tools/image
 
-chart-test: kube-tools ## install the chart on a real control plane, and try what it admits and refuses
+chart-test: kube-tools system ## install the chart on a real control plane, and try what it admits and refuses; measure the sidecar
 	$(TOOLS)/helm lint --strict charts/locksidecar --values charts/locksidecar/values-dev.yaml
 	go vet -tags cluster ./internal/kubetest/...
+	go test -count=1 -timeout 15m -v ./internal/budget
 	go test -count=1 -timeout 15m -tags cluster ./internal/chart ./internal/kubetest/chart
 
 node-test: kube-tools node-tools system ## run the chart's pods on a real node: needs root, overlayfs and cgroups

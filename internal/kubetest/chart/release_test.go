@@ -143,12 +143,9 @@ func chartDir(t testing.TB) string {
 	return filepath.Join(root, "charts", "locksidecar")
 }
 
+// built builds the injector, once.
 var built = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "lsinject")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "locksidecar-injector")
+	path := filepath.Join(binaries, "locksidecar-injector")
 	out, err := exec.Command("go", "build", "-o", path, "github.com/locksidecar/locksidecar/cmd/locksidecar-injector").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)

@@ -11,14 +11,22 @@ import (
 	"github.com/locksidecar/locksidecar/internal/testenv/kube"
 )
 
-// cluster is the control plane of this package's tests.
-var cluster *kube.Cluster
+var (
+	// cluster is the control plane of this package's tests.
+	cluster *kube.Cluster
+	// binaries is a directory for what they build.
+	binaries string
+)
 
 func TestMain(m *testing.M) {
 	kube.Main(m, func() (err error) {
+		if binaries, err = os.MkdirTemp("", "lsinject"); err != nil {
+			return err
+		}
 		cluster, err = kube.Start(context.Background())
 		return err
 	}, func(failed bool) {
+		_ = os.RemoveAll(binaries)
 		if cluster == nil {
 			return
 		}
