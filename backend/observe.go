@@ -57,6 +57,9 @@ const (
 	Cancelled
 	// Reprioritized: an operator gave the place Ticket the Priority, for Reason.
 	Reprioritized
+	// Draining: an operator asked, by RequestID and for Reason, that nobody else is
+	// granted the lock. What becomes of that is told as of any request.
+	Draining
 )
 
 // The reasons of an abandoned acquire.

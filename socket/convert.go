@@ -66,6 +66,23 @@ func heldRequest(in *lockpb.AcquireRequest) (*renew.AcquireRequest, error) {
 	return &renew.AcquireRequest{AcquireRequest: *req, MaxHold: maxHold, Linger: in.GetLinger()}, nil
 }
 
+// drainRequest reads an operator's drain. Each has an owner of its own: two drains
+// are not one who waits for himself.
+func (s *Server) drainRequest(in *lockpb.DrainRequest, operator string) (*renew.AcquireRequest, error) {
+	if err := checkReason(in.GetReason(), s.quotas.limits.Reason); err != nil {
+		return nil, err
+	}
+	req, err := heldRequest(&lockpb.AcquireRequest{
+		LockId: in.GetLockId(), OwnerId: "drain-" + backend.NewSecret()[:8], Wait: in.GetWait(), MaxHold: in.GetMaxHold(), Priority: driver.MaxPriority,
+		Metadata: map[string]string{"operator": operator, "reason": in.GetReason()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	req.Drain = &backend.Drain{Reason: in.GetReason(), By: operator}
+	return req, nil
+}
+
 func adoptRequest(in *lockpb.AdoptRequest) (*renew.AdoptRequest, error) {
 	ttl, err := bounded("ttl", in.GetTtl(), 0, 1)
 	if err != nil {

@@ -166,7 +166,8 @@ type EditPlaceRequest struct {
 	LockID string
 	// Ticket is the place's: one that was taken since is not touched.
 	Ticket int64
-	// Drop ends the wait; else the place gets Priority, 0 to MaxPriority.
+	// Drop ends the wait; else the place gets Priority, 0 to MaxPriority, or
+	// FirstPriority.
 	Drop     bool
 	Priority int
 }

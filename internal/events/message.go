@@ -47,7 +47,7 @@ func (e *entry) message(cursor string) *lockpb.Event {
 	return &lockpb.Event{
 		Id: e.id(), Cursor: cursor, Time: timestamppb.New(time.Unix(0, e.at)), Type: e.kind, LockId: e.lockID, OwnerId: e.ownerID,
 		FencingToken: e.token, Shared: e.shared, Reason: e.reason, Position: uint32(e.position), QueueLength: uint32(e.queueLength), //nolint:gosec // not negative
-		Operator: e.by, Ticket: e.ticket, Priority: uint32(e.priority),
+		Operator: e.by, Ticket: e.ticket, Priority: uint32(e.priority), //nolint:gosec // not negative
 		HoldCount: uint32(e.holdCount), Ended: e.ended, Deadlock: e.deadlock, //nolint:gosec // not negative
 	}
 }

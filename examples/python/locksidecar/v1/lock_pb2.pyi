@@ -325,16 +325,18 @@ class CancelWaiterResponse(_message.Message):
     def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
 
 class ReprioritizeRequest(_message.Message):
-    __slots__ = ("lock_id", "ticket", "priority", "reason")
+    __slots__ = ("lock_id", "ticket", "priority", "reason", "first")
     LOCK_ID_FIELD_NUMBER: _ClassVar[int]
     TICKET_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
     lock_id: str
     ticket: int
     priority: int
     reason: str
-    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    first: bool
+    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ..., reason: _Optional[str] = ..., first: bool = ...) -> None: ...
 
 class ReprioritizeResponse(_message.Message):
     __slots__ = ("lock_id", "waiter")
@@ -343,6 +345,18 @@ class ReprioritizeResponse(_message.Message):
     lock_id: str
     waiter: Waiter
     def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("lock_id", "reason", "wait", "max_hold")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    MAX_HOLD_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    reason: str
+    wait: _duration_pb2.Duration
+    max_hold: _duration_pb2.Duration
+    def __init__(self, lock_id: _Optional[str] = ..., reason: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_hold: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("prefix", "after")
