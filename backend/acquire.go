@@ -301,7 +301,7 @@ func (q *acquisition) leave(keys []driver.Key) {
 func (q *acquisition) abandoned(reason string) {
 	q.s.o.Observer.Happened(Event{
 		Kind: Abandoned, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
-		Shared: q.req.Shared, Reason: reason,
+		Shared: q.req.Shared, Reason: reason, Ticket: q.ticket,
 	})
 }
 

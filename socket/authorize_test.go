@@ -68,7 +68,7 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 		lockpb.LockService_Hold_FullMethodName: 2, lockpb.LockService_Acquire_FullMethodName: 2, lockpb.AdminService_List_FullMethodName: 2,
 		lockpb.LockService_Renew_FullMethodName: 1, lockpb.LockService_Release_FullMethodName: 1, lockpb.LockService_Get_FullMethodName: 1,
 		lockpb.AdminService_CancelWaiter_FullMethodName: 1, lockpb.AdminService_Reprioritize_FullMethodName: 1,
-		lockpb.AdminService_Drain_FullMethodName: 1,
+		lockpb.AdminService_Drain_FullMethodName:        1,
 		lockpb.AdminService_ForceRelease_FullMethodName: 1, lockpb.AdminService_GetStatus_FullMethodName: 1,
 	} {
 		if asked[method] != want {

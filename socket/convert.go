@@ -191,6 +191,19 @@ func holderMessage(h *driver.Holder) *lockpb.Holder {
 	return &lockpb.Holder{
 		OwnerId: h.OwnerID, FencingToken: h.Token, Shared: h.Shared, HoldCount: count(h.HoldCount),
 		Ttl: durationpb.New(h.TTL), Remaining: durationpb.New(h.Remaining), ExpiresAt: timestamp(h.ExpiresAt),
-		Revoked: h.Revoked, Metadata: h.Metadata,
+		Revoked: h.Revoked, Metadata: h.Metadata, HeldSince: timestamp(heldSince(h.Token, time.Now())),
 	}
+}
+
+// firstClockToken is in the year 2020: no sidecar read an earlier clock.
+const firstClockToken = int64(1_577_836_800_000_000)
+
+// heldSince is the moment that a token says it was made at; zero if it was not made
+// from a clock that agrees with this one. See driver.NextToken.
+func heldSince(token int64, now time.Time) time.Time {
+	at := time.UnixMicro(token)
+	if token < firstClockToken || at.After(now.Add(time.Minute)) {
+		return time.Time{}
+	}
+	return at
 }

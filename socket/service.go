@@ -149,7 +149,7 @@ func (s *Server) list(ctx context.Context, c *conn, in *lockpb.ListRequest) (*lo
 	if err != nil {
 		return nil, err
 	}
-	out := &lockpb.ListResponse{NextPageToken: s.pages.seal(page.NextPageToken)}
+	out := &lockpb.ListResponse{NextPageToken: s.pages.seal(page.NextPageToken), Failed: page.Failed}
 	for i := range page.Locks {
 		if s.ask(c, lockpb.AdminService_List_FullMethodName, VerbInspect, page.Locks[i].LockID) != nil {
 			continue

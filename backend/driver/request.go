@@ -201,6 +201,9 @@ type ListPage struct {
 	Locks []Lock
 	// NextPageToken is empty on the last page, and on no other.
 	NextPageToken string
+	// Failed are the names of backends that could not be read. Who joins the
+	// listings of several fills it in, a driver leaves it empty.
+	Failed []string
 }
 
 // Lock is the state of a lock at one moment.

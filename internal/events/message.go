@@ -24,7 +24,7 @@ func (e *entry) id() string {
 	case e.kind == TypeReleased && e.holdCount == 0: // the lease's end, whichever hold was the last
 	case e.kind == TypeLost && e.requestID == "":
 		detail = "." + strconv.FormatInt(e.attach, 10)
-	case e.kind == TypeQueued && e.ticket != 0: // the place, of which a request may have several
+	case (e.kind == TypeQueued || e.kind == TypeAbandoned) && e.ticket != 0: // the place, of which a request may have several
 		detail = "." + hashed(e.lockID, e.requestID) + "." + strconv.FormatInt(e.ticket, 10)
 	case e.kind == TypeAdopted:
 		detail = "." + strconv.FormatInt(e.attach, 10)

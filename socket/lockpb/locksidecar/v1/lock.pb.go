@@ -660,8 +660,10 @@ type Holder struct {
 	Remaining    *durationpb.Duration   `protobuf:"bytes,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	ExpiresAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Revoked by force-release: it cannot be renewed any more.
-	Revoked       bool              `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Revoked  bool              `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// About when it was granted, not earlier: what the token says, if it is a clock's.
+	HeldSince     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=held_since,json=heldSince,proto3" json:"held_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -755,6 +757,13 @@ func (x *Holder) GetRevoked() bool {
 func (x *Holder) GetMetadata() map[string]string {
 	if x != nil {
 		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Holder) GetHeldSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HeldSince
 	}
 	return nil
 }
@@ -1524,6 +1533,8 @@ type ListResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Locks         []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Backends that could not be read: their locks are missing.
+	Failed        []string `protobuf:"bytes,3,rep,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1570,6 +1581,13 @@ func (x *ListResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListResponse) GetFailed() []string {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
 }
 
 type ForceReleaseRequest struct {
@@ -3267,7 +3285,7 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x120\n" +
 	"\aholders\x18\x03 \x03(\v2\x16.locksidecar.v1.HolderR\aholders\x120\n" +
 	"\awaiters\x18\x04 \x03(\v2\x16.locksidecar.v1.WaiterR\awaiters\x12\x18\n" +
-	"\abackend\x18\x05 \x01(\tR\abackend\"\xb9\x03\n" +
+	"\abackend\x18\x05 \x01(\tR\abackend\"\xf4\x03\n" +
 	"\x06Holder\x12\x19\n" +
 	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12\x16\n" +
@@ -3279,7 +3297,10 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x18\n" +
 	"\arevoked\x18\b \x01(\bR\arevoked\x12@\n" +
-	"\bmetadata\x18\t \x03(\v2$.locksidecar.v1.Holder.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\t \x03(\v2$.locksidecar.v1.Holder.MetadataEntryR\bmetadata\x129\n" +
+	"\n" +
+	"held_since\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\theldSince\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x01\n" +
@@ -3334,10 +3355,11 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\tcontended\x18\x02 \x01(\bR\tcontended\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"b\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"z\n" +
 	"\fListResponse\x12*\n" +
 	"\x05locks\x18\x01 \x03(\v2\x14.locksidecar.v1.LockR\x05locks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x89\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
+	"\x06failed\x18\x03 \x03(\tR\x06failed\"\x89\x01\n" +
 	"\x13ForceReleaseRequest\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12\x16\n" +
@@ -3560,73 +3582,74 @@ var file_locksidecar_v1_lock_proto_depIdxs = []int32{
 	40, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
 	41, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
 	39, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
-	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
-	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
-	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	40, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	40, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
-	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
-	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
-	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
-	15, // 23: locksidecar.v1.HoldResponse.lost:type_name -> locksidecar.v1.Lost
-	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
-	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
-	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	42, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	40, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
-	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
-	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	8,  // 31: locksidecar.v1.CancelWaiterResponse.waiter:type_name -> locksidecar.v1.Waiter
-	8,  // 32: locksidecar.v1.ReprioritizeResponse.waiter:type_name -> locksidecar.v1.Waiter
-	40, // 33: locksidecar.v1.DrainRequest.wait:type_name -> google.protobuf.Duration
-	40, // 34: locksidecar.v1.DrainRequest.max_hold:type_name -> google.protobuf.Duration
-	41, // 35: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	27, // 36: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
-	28, // 37: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
-	33, // 38: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
-	34, // 39: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	32, // 40: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
-	27, // 41: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
-	31, // 42: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
-	41, // 43: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
-	41, // 44: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
-	36, // 45: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	35, // 46: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
-	41, // 47: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
-	40, // 48: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	40, // 49: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	40, // 50: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	40, // 51: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	40, // 52: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 53: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 54: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 55: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 56: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 57: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 58: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 59: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 60: locksidecar.v1.AdminService.CancelWaiter:input_type -> locksidecar.v1.CancelWaiterRequest
-	22, // 61: locksidecar.v1.AdminService.Reprioritize:input_type -> locksidecar.v1.ReprioritizeRequest
-	24, // 62: locksidecar.v1.AdminService.Drain:input_type -> locksidecar.v1.DrainRequest
-	25, // 63: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
-	29, // 64: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 65: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 66: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 67: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 68: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 69: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 70: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 71: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 72: locksidecar.v1.AdminService.CancelWaiter:output_type -> locksidecar.v1.CancelWaiterResponse
-	23, // 73: locksidecar.v1.AdminService.Reprioritize:output_type -> locksidecar.v1.ReprioritizeResponse
-	11, // 74: locksidecar.v1.AdminService.Drain:output_type -> locksidecar.v1.HoldResponse
-	26, // 75: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
-	30, // 76: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	65, // [65:77] is the sub-list for method output_type
-	53, // [53:65] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	41, // 15: locksidecar.v1.Holder.held_since:type_name -> google.protobuf.Timestamp
+	0,  // 16: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
+	3,  // 17: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
+	10, // 18: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
+	40, // 19: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	40, // 20: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	13, // 21: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
+	1,  // 22: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
+	14, // 23: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
+	15, // 24: locksidecar.v1.HoldResponse.lost:type_name -> locksidecar.v1.Lost
+	4,  // 25: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
+	12, // 26: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
+	1,  // 27: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
+	42, // 28: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	40, // 29: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	6,  // 30: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
+	7,  // 31: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
+	8,  // 32: locksidecar.v1.CancelWaiterResponse.waiter:type_name -> locksidecar.v1.Waiter
+	8,  // 33: locksidecar.v1.ReprioritizeResponse.waiter:type_name -> locksidecar.v1.Waiter
+	40, // 34: locksidecar.v1.DrainRequest.wait:type_name -> google.protobuf.Duration
+	40, // 35: locksidecar.v1.DrainRequest.max_hold:type_name -> google.protobuf.Duration
+	41, // 36: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	27, // 37: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
+	28, // 38: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
+	33, // 39: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
+	34, // 40: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
+	32, // 41: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
+	27, // 42: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
+	31, // 43: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
+	41, // 44: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
+	41, // 45: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
+	36, // 46: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	35, // 47: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
+	41, // 48: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
+	40, // 49: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	40, // 50: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	40, // 51: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	40, // 52: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	40, // 53: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 54: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 55: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 56: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 57: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 58: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 59: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 60: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 61: locksidecar.v1.AdminService.CancelWaiter:input_type -> locksidecar.v1.CancelWaiterRequest
+	22, // 62: locksidecar.v1.AdminService.Reprioritize:input_type -> locksidecar.v1.ReprioritizeRequest
+	24, // 63: locksidecar.v1.AdminService.Drain:input_type -> locksidecar.v1.DrainRequest
+	25, // 64: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	29, // 65: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 66: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 67: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 68: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 69: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 70: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 71: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 72: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 73: locksidecar.v1.AdminService.CancelWaiter:output_type -> locksidecar.v1.CancelWaiterResponse
+	23, // 74: locksidecar.v1.AdminService.Reprioritize:output_type -> locksidecar.v1.ReprioritizeResponse
+	11, // 75: locksidecar.v1.AdminService.Drain:output_type -> locksidecar.v1.HoldResponse
+	26, // 76: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	30, // 77: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	66, // [66:78] is the sub-list for method output_type
+	54, // [54:66] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }

@@ -193,6 +193,8 @@ export interface Holder {
   /** Revoked by force-release: it cannot be renewed any more. */
   revoked: boolean;
   metadata: { [key: string]: string };
+  /** About when it was granted, not earlier: what the token says, if it is a clock's. */
+  held_since: Timestamp | undefined;
 }
 
 export interface Holder_MetadataEntry {
@@ -315,6 +317,8 @@ export interface ListRequest {
 export interface ListResponse {
   locks: Lock[];
   next_page_token: string;
+  /** Backends that could not be read: their locks are missing. */
+  failed: string[];
 }
 
 export interface ForceReleaseRequest {
@@ -1567,6 +1571,7 @@ function createBaseHolder(): Holder {
     expires_at: undefined,
     revoked: false,
     metadata: {},
+    held_since: undefined,
   };
 }
 
@@ -1602,6 +1607,9 @@ export const Holder: MessageFns<Holder> = {
     Object.entries(message.metadata).forEach(([key, value]) => {
       Holder_MetadataEntry.encode({ key: key as any, value }, writer.uint32(74).fork()).join();
     });
+    if (message.held_since !== undefined) {
+      Timestamp.encode(message.held_since, writer.uint32(82).fork()).join();
+    }
     return writer;
   },
 
@@ -1687,6 +1695,14 @@ export const Holder: MessageFns<Holder> = {
           }
           continue;
         }
+        case 10: {
+          if (tag !== 82) {
+            break;
+          }
+
+          message.held_since = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -1719,6 +1735,9 @@ export const Holder: MessageFns<Holder> = {
       }
       return acc;
     }, {});
+    message.held_since = (object.held_since !== undefined && object.held_since !== null)
+      ? Timestamp.fromPartial(object.held_since)
+      : undefined;
     return message;
   },
 };
@@ -2629,7 +2648,7 @@ export const ListRequest: MessageFns<ListRequest> = {
 };
 
 function createBaseListResponse(): ListResponse {
-  return { locks: [], next_page_token: "" };
+  return { locks: [], next_page_token: "", failed: [] };
 }
 
 export const ListResponse: MessageFns<ListResponse> = {
@@ -2639,6 +2658,9 @@ export const ListResponse: MessageFns<ListResponse> = {
     }
     if (message.next_page_token !== "") {
       writer.uint32(18).string(message.next_page_token);
+    }
+    for (const v of message.failed) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -2666,6 +2688,14 @@ export const ListResponse: MessageFns<ListResponse> = {
           message.next_page_token = reader.string();
           continue;
         }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.failed.push(reader.string());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -2682,6 +2712,7 @@ export const ListResponse: MessageFns<ListResponse> = {
     const message = createBaseListResponse();
     message.locks = object.locks?.map((e) => Lock.fromPartial(e)) || [];
     message.next_page_token = object.next_page_token ?? "";
+    message.failed = object.failed?.map((e) => e) || [];
     return message;
   },
 };
