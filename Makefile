@@ -83,8 +83,9 @@ image: ## build the image (IMAGE, TAG, ARCHES) as an OCI archive under build/, a
 	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES='$(ARCHES)' internal/tools/image
 
 chart-test: kube-tools ## install the chart on a real control plane, and try what it admits and refuses
+	$(TOOLS)/helm lint --strict charts/locksidecar --values charts/locksidecar/values-dev.yaml
 	go vet -tags cluster ./internal/kubetest/...
-	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/chart
+	go test -count=1 -timeout 15m -tags cluster ./internal/chart ./internal/kubetest/chart
 
 node-test: kube-tools node-tools system ## run the chart's pods on a real node: needs root, overlayfs and cgroups
 	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES=$$(go env GOARCH) OUT=build/node/locksidecar.oci.tar internal/tools/image

@@ -39,7 +39,7 @@ func TestLabelledPodsAreInjected(t *testing.T) {
 			// It says so on the controller.
 			cluster.Eventually(t, "an event of the injector", func() error {
 				for _, e := range events(t, appsNamespace) {
-					if e.Reason == "LocksidecarInjected" && strings.HasPrefix(name, strings.TrimSuffix(e.InvolvedObject.Name, "-")[:4]) {
+					if e.Reason == "LocksidecarInjected" && strings.HasPrefix(e.InvolvedObject.Name+"-", name) {
 						return nil
 					}
 				}

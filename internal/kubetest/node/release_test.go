@@ -4,6 +4,7 @@ package node
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,16 +27,12 @@ func install(t *testing.T) {
 	t.Helper()
 	namespace(t, releaseNamespace)
 	namespace(t, appsNamespace)
-	_, port, err := net.SplitHostPort(redis.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, ns := range []string{releaseNamespace, appsNamespace} {
 		cluster.Kubectl(t, "create", "secret", "generic", "locksidecar-redis", "-n", ns, "--from-literal=password="+redis.Password())
 	}
 	values, err := json.Marshal(map[string]any{
 		"image":    map[string]any{"repository": "localhost/locksidecar", "tag": "dev", "pullPolicy": "Never"},
-		"config":   map[string]any{"backends": map[string]any{"main": map[string]any{"url": "redis://" + net.JoinHostPort(kube.NodeAddress, port) + "?password_file=/etc/locksidecar/secrets/redis/password"}}},
+		"config":   map[string]any{"backends": map[string]any{"main": map[string]any{"url": storeURL(t)}}},
 		"secrets":  []any{map[string]any{"name": "locksidecar-redis", "path": "redis"}},
 		"injector": map[string]any{"replicas": 2},
 	})
@@ -59,12 +56,32 @@ func install(t *testing.T) {
 			t.Log(out)
 		}
 		cluster.Helm(ctx, "uninstall", "locksidecar", "-n", releaseNamespace, "--wait")
+		cluster.Eventually(ctx, "nothing of the release is left", func() error {
+			if left := cluster.Kubectl(ctx, "get", kinds, "-A", "-l", "app.kubernetes.io/part-of=locksidecar", "-o", "name"); left != "" {
+				return errors.New(left)
+			}
+			return nil
+		})
 		cluster.Kubectl(ctx, "delete", "namespace", releaseNamespace, appsNamespace, "--timeout=80s")
 	})
 	cluster.Helm(t, "install", "locksidecar", filepath.Join(root, "charts", "locksidecar"), "-n", releaseNamespace, "-f", file, "--wait", "--timeout", "80s")
 	if got := redis.Must(t, "KEYS", "*"); len(got.([]any)) == 0 {
 		t.Error("store init wrote nothing")
 	}
+}
+
+// kinds are those of what the chart makes.
+const kinds = "pods,jobs,deployments,replicasets,services,configmaps,secrets,serviceaccounts,poddisruptionbudgets,networkpolicies," +
+	"roles,rolebindings,clusterroles,clusterrolebindings,mutatingwebhookconfigurations"
+
+// storeURL is the Redis of these tests, as pods reach it.
+func storeURL(t *testing.T) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(redis.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "redis://" + net.JoinHostPort(kube.NodeAddress, port) + "?password_file=/etc/locksidecar/secrets/redis/password"
 }
 
 // namespace makes one that enforces what Pod Security calls restricted.
@@ -92,10 +109,10 @@ func template(args []string, more string) string {
 }
 
 // run creates a pod of the application that a director directs.
-func (d *director) run(t *testing.T, name string) {
+func (d *director) run(t *testing.T, name string, annotations ...string) {
 	t.Helper()
 	object := strings.Replace(template([]string{"direct", d.url}, `"restartPolicy": "Never",`), `{"metadata": {`,
-		fmt.Sprintf(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": %q, `, name), 1)
+		fmt.Sprintf(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": %q, "annotations": {%s}, `, name, strings.Join(annotations, ",")), 1)
 	cluster.KubectlIn(t, object, "create", "-n", appsNamespace, "-f", "-")
 	t.Cleanup(func() {
 		ctx := cluster.Outliving(t)
@@ -113,7 +130,7 @@ func (d *director) run(t *testing.T, name string) {
 type status struct {
 	Metadata struct{ Name, DeletionTimestamp string }
 	Status   struct {
-		Phase                                    string
+		Phase, PodIP                             string
 		InitContainerStatuses, ContainerStatuses []containerStatus
 	}
 }

@@ -88,6 +88,7 @@ func TestNode(t *testing.T) {
 		"TheApplicationEndsFirst": testDelete,
 		"AKilledSidecar":          testKill,
 		"ARollingUpdate":          testRollingUpdate,
+		"AConfigurationOfItsOwn":  testConfiguration,
 		"TheInjectorsUpdate":      testInjectorsUpdate,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -150,10 +150,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	switch {
-	case r.URL.Path == "/version":
+	switch r.URL.Path {
+	case "/version":
 		_, _ = io.WriteString(w, s.Version)
-	case r.URL.Path == "/api/v1/pods":
+	case "/api/v1/pods":
 		s.pods(w, r)
 	default:
 		s.one(w, r)

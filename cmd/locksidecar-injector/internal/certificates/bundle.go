@@ -131,6 +131,20 @@ func (k *Keeper) settled(p *Pair, long time.Duration) bool {
 	})
 }
 
+// younger says whether another CA stood in the caBundle before a pair's.
+func (k *Keeper) younger(p *Pair) bool {
+	first := time.Time{}
+	for _, since := range k.trusted {
+		if first.IsZero() || since.Before(first) {
+			first = since
+		}
+	}
+	return !slices.ContainsFunc(p.cas, func(c *x509.Certificate) bool {
+		since, ok := k.trusted[string(c.Raw)]
+		return ok && !since.After(first)
+	})
+}
+
 // choose decides what is served: the newest pair that API servers surely trust;
 // else what was served, while it is valid; else the oldest whose CA stands in the
 // caBundle, or the oldest at all.

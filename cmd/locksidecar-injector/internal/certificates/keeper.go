@@ -110,7 +110,7 @@ func (k *Keeper) Trusted() error {
 		return nil
 	case !k.stands(k.served):
 		return fmt.Errorf("the certificate's CA is not in the caBundle yet: %w", k.why())
-	case !k.settled(k.served, k.o.Settle) && len(k.trusted) > len(k.served.cas):
+	case !k.settled(k.served, k.o.Settle) && k.younger(k.served):
 		// Others serve what is trusted already; a first one has nothing to spoil.
 		return errors.New("the certificate's CA is in the caBundle, and API servers are given time to learn of it")
 	}

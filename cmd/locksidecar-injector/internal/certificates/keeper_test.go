@@ -31,6 +31,20 @@ func TestAFirstReplicaServesAtOnceWhatIsTrusted(t *testing.T) {
 	}
 }
 
+// Nobody is kept waiting for a certificate that is due from the start: nothing was
+// trusted before it.
+func TestAFirstReplicaThatRotatesIsReadyAtOnce(t *testing.T) {
+	s := newScene(t)
+	step(t, certificates.New(s.options()))
+	s.api.Put(hookPath, hook(nil))
+	s.clock.pass(validity - rotate)
+	k := certificates.New(s.options())
+	step(t, k)
+	if err := k.Trusted(); err != nil || strings.Count(string(s.bundle()), "BEGIN") != 2 {
+		t.Errorf("%v, with the caBundle\n%s", err, s.bundle())
+	}
+}
+
 // A caBundle and a Secret that are right are not written.
 func TestNothingIsWrittenThatIsRight(t *testing.T) {
 	s := newScene(t)
@@ -164,6 +178,7 @@ func TestTheSecretIsRestored(t *testing.T) {
 			}
 
 			// With nobody who remembers, a new one is made.
+			s.clock.pass(time.Minute)
 			harm(t, s)
 			fresh := certificates.New(s.options())
 			step(t, fresh)

@@ -84,6 +84,8 @@ func TestRefusals(t *testing.T) {
 		"a daemon's typo":          {daemon("backend: {}"), `configuration: line 1: unknown key "backend"`},
 		"no backend":               {daemon("drain: {timeout: 1s}"), "no backend is configured"},
 		"a route to nowhere":       {daemon("backends: {main: {url: \"redis://r\"}}\nroutes: [{match: \"**\", backend: x}]"), `leads to the backend "x"`},
+		"a password":               {daemon("backends: {main: {url: \"redis://u:hunter2@r\"}}"), "its URL has a password"},
+		"a URL that is none":       {daemon("backends: {main: {url: \"redis://%zz\"}}"), "cannot be read"},
 		"a store on the root":      {daemon("backends: {main: {url: \"embedded:///var/lib/locks.db\"}}"), "want a file in /run/locksidecar"},
 		"an audit log on the root": {daemon("backends: {main: {url: \"redis://r\"}}\nevents: {audit: {path: /var/log/a}}"), "events.audit.path"},
 		"a large one":              {daemon("# " + strings.Repeat("x", maxDaemon)), "want at most 131072"},
@@ -100,8 +102,8 @@ func TestRefusals(t *testing.T) {
 		"a relative directory":     {least + "certificates: {existing: certs}\n", "want an absolute path"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Parse([]byte(row.text), "v1"); err == nil || !strings.Contains(err.Error(), row.says) {
-				t.Errorf("%v does not say %q", err, row.says)
+			if _, err := Parse([]byte(row.text), "v1"); err == nil || !strings.Contains(err.Error(), row.says) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%v does not say %q, or tells a secret", err, row.says)
 			}
 		})
 	}

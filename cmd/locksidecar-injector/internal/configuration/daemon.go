@@ -38,7 +38,15 @@ func (f *File) daemon(*Configuration) error {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	for _, b := range c.Backends {
-		if u, err := url.Parse(b.URL); err == nil && u.Scheme == "embedded" && u.Path != "" && !writable(u.Path) {
+		u, err := url.Parse(b.URL)
+		if err != nil {
+			return fmt.Errorf("configuration: the backend %q: its URL cannot be read", b.Name)
+		}
+		if _, secret := u.User.Password(); secret {
+			return fmt.Errorf("configuration: the backend %q: its URL has a password, which whoever may read pods could read: "+
+				"put it into a Secret, name that in secrets, and use password_file=%s/…", b.Name, inject.SecretsDir)
+		}
+		if u.Scheme == "embedded" && u.Path != "" && !writable(u.Path) {
 			return fmt.Errorf("configuration: the backend %q: %w", b.Name, errWritable)
 		}
 	}

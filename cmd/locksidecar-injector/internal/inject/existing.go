@@ -80,6 +80,10 @@ func notOurs(c, want *corev1.Container) string {
 		return "its args are others"
 	case c.Lifecycle != nil, c.LivenessProbe != nil, c.ReadinessProbe != nil:
 		return "it has probes or hooks"
+	case len(c.Resources.Claims) > 0:
+		return "it claims devices"
+	case c.TerminationMessagePath != "" && overlaps(c.TerminationMessagePath):
+		return "its terminationMessagePath hides what it needs"
 	case c.Stdin, c.TTY, c.WorkingDir != "", len(c.VolumeDevices) > 0, len(c.EnvFrom) > 0, len(c.RestartPolicyRules) > 0:
 		return "it has a terminal, a working directory, devices, an environment of elsewhere, or rules of restart"
 	}
@@ -112,7 +116,9 @@ func otherSecurity(c, want *corev1.SecurityContext) string {
 	switch {
 	case !same(c.RunAsNonRoot, want.RunAsNonRoot), !same(c.ReadOnlyRootFilesystem, want.ReadOnlyRootFilesystem),
 		!same(c.AllowPrivilegeEscalation, want.AllowPrivilegeEscalation),
-		c.RunAsUser == nil || *c.RunAsUser == 0,
+		c.RunAsUser == nil || *c.RunAsUser == 0, c.RunAsGroup != nil && *c.RunAsGroup == 0,
+		c.AppArmorProfile != nil && c.AppArmorProfile.Type == corev1.AppArmorProfileTypeUnconfined,
+		c.SELinuxOptions != nil && *c.SELinuxOptions != corev1.SELinuxOptions{Level: c.SELinuxOptions.Level},
 		c.Privileged != nil && *c.Privileged, c.ProcMount != nil && *c.ProcMount != corev1.DefaultProcMount, c.WindowsOptions != nil,
 		c.Capabilities == nil || len(c.Capabilities.Add) > 0 || !slices.Equal(c.Capabilities.Drop, want.Capabilities.Drop),
 		c.SeccompProfile == nil || c.SeccompProfile.Type != want.SeccompProfile.Type:

@@ -31,7 +31,7 @@ const (
 
 	socketVolume = "locksidecar-socket"
 	configVolume = "locksidecar-config"
-	secretVolume = "locksidecar-secret-" //nolint:gosec // G101: a prefix of names
+	secretVolume = "locksidecar-secret-"
 	socketSize   = "16Mi"
 
 	variablePrefix = "LOCKSIDECAR_"

@@ -111,6 +111,17 @@ func attacks() []attack {
 		impostors("a root that can be written", "securityContext", func(c *corev1.Container) { c.SecurityContext.ReadOnlyRootFilesystem = nil }),
 		impostors("capabilities", "securityContext", func(c *corev1.Container) { c.SecurityContext.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"} }),
 		impostors("capabilities that stay", "securityContext", func(c *corev1.Container) { c.SecurityContext.Capabilities.Drop = nil }),
+		impostors("the group of root", "securityContext", func(c *corev1.Container) { c.SecurityContext.RunAsGroup = &root }),
+		impostors("no AppArmor", "securityContext", func(c *corev1.Container) {
+			c.SecurityContext.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
+		}),
+		impostors("another type of SELinux", "securityContext", func(c *corev1.Container) {
+			c.SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{Type: "spc_t"}
+		}),
+		impostors("devices", "devices", func(c *corev1.Container) { c.Resources.Claims = []corev1.ResourceClaim{{Name: "gpu"}} }),
+		impostors("a message over its configuration", "terminationMessagePath", func(c *corev1.Container) {
+			c.TerminationMessagePath = ConfigDir + "/" + ConfigKey
+		}),
 		impostors("unconfined", "securityContext", func(c *corev1.Container) { c.SecurityContext.SeccompProfile.Type = corev1.SeccompProfileTypeUnconfined }),
 		impostors("all of /proc", "securityContext", func(c *corev1.Container) {
 			all := corev1.UnmaskedProcMount

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
@@ -31,15 +32,22 @@ type Injector struct {
 	Tell func(message string)
 }
 
-var separator = regexp.MustCompile(`(?m)^---.*\n`)
+var (
+	separator = regexp.MustCompile(`(?m)^---(?:[ \t]+#.*|[ \t]*)(?:\n|\z)`)
+	// others are marks of a document that are not understood here.
+	others = regexp.MustCompile(`(?m)^(?:---|\.\.\.)(?:\s|\z)`)
+)
 
 // Documents injects into all documents of a file.
 func (in *Injector) Documents(raw []byte) ([]byte, error) {
+	if !utf8.Valid(raw) {
+		return nil, errors.New("want UTF-8")
+	}
 	// A byte order mark, and lines that end as elsewhere.
 	raw = bytes.ReplaceAll(bytes.TrimPrefix(raw, []byte("\uFEFF")), []byte("\r\n"), []byte("\n"))
 	var out bytes.Buffer
 	for i, text := range separator.Split(string(raw), -1) {
-		if i == 0 && strings.TrimSpace(text) == "" {
+		if strings.TrimSpace(text) == "" {
 			continue
 		}
 		if out.Len() > 0 {
@@ -58,6 +66,9 @@ func (in *Injector) Documents(raw []byte) ([]byte, error) {
 }
 
 func (in *Injector) document(text []byte) ([]byte, error) {
+	if at := others.FindIndex(text); at != nil {
+		return nil, errors.New("want --- on a line of its own between documents, and no line that begins with three dots")
+	}
 	var object map[string]any
 	if err := yaml.UnmarshalStrict(text, &object); err != nil {
 		return nil, err
