@@ -31,6 +31,8 @@ type acquisition struct {
 	// asked is when the attempt was made whose answer is the outcome, or the
 	// first of those before it whose outcome is unknown.
 	asked time.Time
+	// first is the ticket of the place that stands before all others, of a drain.
+	first int64
 	// ticket is the grant's, or of the place that the observer knows, which was
 	// announced.
 	ticket    int64
@@ -83,6 +85,9 @@ func (s *Store) begin(ctx context.Context, req *AcquireRequest) (*acquisition, e
 	}
 	q := &acquisition{s: s, ctx: ctx, req: req, attempt: a, leaseID: leaseID, keys: []driver.Key{a.Key}, start: time.Now()}
 	q.asked = q.start
+	if d := req.Drain; d != nil {
+		s.o.Observer.Happened(Event{Kind: Draining, LockID: req.LockID, OwnerID: a.OwnerID, RequestID: a.RequestID, Reason: d.Reason, By: d.By})
+	}
 	if a.Enqueue {
 		// Before the first attempt, so that no hint falls between the two.
 		q.place, q.older = s.waiters.enter(req.LockID, a.RequestID, req.OwnerID != "")
@@ -225,6 +230,7 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		if err == nil {
 			q.answered(res)
 			q.report(res)
+			q.goFirst(res)
 			pause = min(pause, res.RetryAfter)
 		}
 		if retry == nil {
@@ -295,7 +301,7 @@ func (q *acquisition) leave(keys []driver.Key) {
 func (q *acquisition) abandoned(reason string) {
 	q.s.o.Observer.Happened(Event{
 		Kind: Abandoned, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
-		Shared: q.req.Shared, Reason: reason,
+		Shared: q.req.Shared, Reason: reason, Ticket: q.ticket,
 	})
 }
 

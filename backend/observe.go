@@ -57,6 +57,9 @@ const (
 	Cancelled
 	// Reprioritized: an operator gave the place Ticket the Priority, for Reason.
 	Reprioritized
+	// Draining: an operator asked, by RequestID and for Reason, that nobody else is
+	// granted the lock. What becomes of that is told as of any request.
+	Draining
 )
 
 // The reasons of an abandoned acquire.
@@ -93,7 +96,7 @@ type Event struct {
 	// Position and QueueLength are set for Queued, HoldCount for Acquired,
 	// Released and Adopted.
 	Position, QueueLength, HoldCount int
-	// Ticket is that of the place, for Queued, or from which a lease was granted,
+	// Ticket is that of the place, for Queued and Abandoned, or from which a lease was granted,
 	// for Acquired; Priority is the waiter's.
 	Ticket   int64
 	Priority int

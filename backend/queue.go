@@ -35,14 +35,39 @@ func (s *Store) editPlace(ctx context.Context, req *WaiterRequest, drop bool) (*
 	if req.Ticket <= 0 {
 		return nil, &InvalidError{"ticket", fmt.Sprintf("is %d", req.Ticket), "the ticket of the waiter, as Get shows it"}
 	}
-	if err := validPriority(req.Priority); err != nil {
+	priority := req.Priority
+	if err := validPriority(priority); err != nil {
 		return nil, err
 	}
+	if req.First {
+		if priority != 0 {
+			return nil, &InvalidError{"priority", "is set beside first", "one of them"}
+		}
+		priority = driver.FirstPriority
+	}
+	return s.edit(ctx, &driver.EditPlaceRequest{LockID: req.LockID, Ticket: req.Ticket, Drop: drop, Priority: priority})
+}
+
+func (s *Store) edit(ctx context.Context, req *driver.EditPlaceRequest) (*driver.Waiter, error) {
 	d, ok := driver.As[driver.QueueEditor](s.d)
 	if !ok || !s.caps.EditQueue {
 		return nil, fmt.Errorf("changing a queue is %w", driver.ErrUnsupported)
 	}
-	return d.EditPlace(ctx, &driver.EditPlaceRequest{LockID: req.LockID, Ticket: req.Ticket, Drop: drop, Priority: req.Priority})
+	return d.EditPlace(ctx, req)
+}
+
+// goFirst moves the place of a drain, and every place that it gets anew, before all
+// others. If that fails, the next attempt does it.
+func (q *acquisition) goFirst(res *driver.AcquireResult) {
+	if q.req.Drain == nil || q.first == res.Ticket {
+		return
+	}
+	w, err := q.s.edit(q.ctx, &driver.EditPlaceRequest{LockID: q.req.LockID, Ticket: res.Ticket, Priority: driver.FirstPriority})
+	if err != nil {
+		return
+	}
+	q.first, res.Position = res.Ticket, w.Position
+	q.s.o.Observer.Happened((&WaiterRequest{LockID: q.req.LockID, Reason: q.req.Drain.Reason, By: q.req.Drain.By}).event(Reprioritized, w))
 }
 
 func (r *WaiterRequest) event(k Kind, w *driver.Waiter) Event {

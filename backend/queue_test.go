@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,5 +147,121 @@ func TestRefusedWaitGivesUpItsPlace(t *testing.T) {
 		}
 		cancel()
 		waiting.Wait()
+	})
+}
+
+// A drain goes before those who wait already and keeps them waiting: its grant says
+// that nobody has the lock. Who asked for it and why is told, also of one that finds
+// the lock free.
+func TestDrainGoesBeforeAllAndIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two, first, second := twoSidecars(t)
+		defer func() { _, _ = one.Close(), two.Close() }()
+		held, err := one.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "holder", TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan *backend.Lease, 1)
+		go func() {
+			l, err := one.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "waiter", Priority: driver.MaxPriority, Wait: backend.Forever})
+			if err != nil {
+				t.Error(err)
+			}
+			waiting <- l
+		}()
+		synctest.Wait()
+		draining := make(chan *backend.Lease, 1)
+		go func() {
+			l, err := two.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "drain", Wait: backend.Forever, Drain: &backend.Drain{Reason: "why", By: "me"}})
+			if err != nil {
+				t.Error(err)
+			}
+			draining <- l
+		}()
+		synctest.Wait()
+		if l, err := one.Get(t.Context(), "a"); err != nil || len(l.Waiters) != 2 || l.Waiters[0].OwnerID != "drain" || l.Waiters[0].Priority != driver.FirstPriority {
+			t.Fatalf("%+v, %v", l, err)
+		}
+		if _, err := one.Release(t.Context(), &backend.ReleaseRequest{LeaseRef: held.Ref(false)}); err != nil {
+			t.Fatal(err)
+		}
+		drained := <-draining
+		synctest.Wait()
+		select {
+		case l := <-waiting:
+			t.Fatalf("granted in a drained lock: %+v", l)
+		default:
+		}
+		if _, err := two.Release(t.Context(), &backend.ReleaseRequest{LeaseRef: drained.Ref(false)}); err != nil {
+			t.Fatal(err)
+		}
+		<-waiting
+		if got := second.of(backend.Draining); len(got) != 1 || got[0].LockID != "a" || got[0].OwnerID != "drain" || got[0].Reason != "why" || got[0].By != "me" {
+			t.Errorf("told as %+v", got)
+		}
+		if got := second.of(backend.Reprioritized); len(got) != 1 || got[0].Priority != driver.FirstPriority || got[0].Reason != "why" || got[0].By != "me" {
+			t.Errorf("its place is told as %+v", got)
+		}
+		if got := first.of(backend.Draining); len(got) != 0 {
+			t.Errorf("the other sidecar tells %+v", got)
+		}
+		if _, err := two.Acquire(t.Context(), &backend.AcquireRequest{LockID: "free", Drain: &backend.Drain{Reason: "why", By: "me"}}); err != nil || len(second.of(backend.Draining)) != 2 {
+			t.Errorf("of a free lock: %v, told as %+v", err, second.of(backend.Draining))
+		}
+	})
+}
+
+// outage makes attempts fail while it is down.
+type outage struct {
+	driver.Driver
+	down atomic.Bool
+}
+
+func (o *outage) Unwrap() driver.Driver { return o.Driver }
+
+func (o *outage) Acquire(ctx context.Context, req *driver.AcquireRequest) (*driver.AcquireResult, error) {
+	if o.down.Load() {
+		return nil, driver.ErrUnavailable
+	}
+	return o.Driver.Acquire(ctx, req)
+}
+
+// A place that a drain gets anew, after an outage that the old one did not outlive,
+// goes before all others too.
+func TestDrainGoesFirstAgainWithANewPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut, told := &outage{Driver: m.Open()}, &happenings{}
+		one := backend.New(cut, backend.Options{Clock: driver.ProcessClock, Observer: told})
+		two := backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock})
+		defer func() { _, _ = one.Close(), two.Close() }()
+		if _, err := two.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "holder", TTL: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var ended sync.WaitGroup
+		wait := func(s *backend.Store, owner string, d *backend.Drain) {
+			ended.Go(func() {
+				_, _ = s.Acquire(ctx, &backend.AcquireRequest{LockID: "a", OwnerID: owner, Wait: backend.Forever, Drain: d})
+			})
+			synctest.Wait()
+		}
+		wait(one, "drain", &backend.Drain{})
+		wait(two, "waiter", nil)
+		cut.down.Store(true)
+		time.Sleep(30 * time.Second) // of the bubble's time
+		if l, err := two.Get(t.Context(), "a"); err != nil || len(l.Waiters) != 1 {
+			t.Fatalf("during the outage: %+v, %v", l, err)
+		}
+		cut.down.Store(false)
+		time.Sleep(10 * time.Second)
+		if l, err := two.Get(t.Context(), "a"); err != nil || len(l.Waiters) != 2 || l.Waiters[0].OwnerID != "drain" || len(told.of(backend.Reprioritized)) != 2 {
+			t.Errorf("%+v, %v", l, err)
+		}
+		cancel()
+		ended.Wait()
 	})
 }

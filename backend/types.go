@@ -27,9 +27,18 @@ type AcquireRequest struct {
 	Priority   int
 	TokenFloor int64
 	Metadata   map[string]string
+	// Drain makes it an operator's drain: its place goes before all others.
+	Drain *Drain
 	// OnQueued, if not nil, is told the position when the request is queued
 	// and whenever it moved, at most once a second. It must not block.
 	OnQueued func(position, queueLength int)
+}
+
+// Drain is why an operator wants that nobody else is granted a lock, and who that
+// is, for the Observer. A drain that stands longer than it waits takes the lock
+// itself: that nobody has it any more is what its grant says.
+type Drain struct {
+	Reason, By string
 }
 
 // Forever is the Wait of an acquire that only its context ends.
@@ -102,8 +111,10 @@ type WaiterRequest struct {
 	LockID string
 	// Ticket is the place's.
 	Ticket int64
-	// Priority is what Reprioritize gives it.
+	// Priority is what Reprioritize gives it. First is instead of it: the place goes
+	// before all others.
 	Priority int
+	First    bool
 	// Reason is the operator's, and By who that is, for the Observer.
 	Reason, By string
 }

@@ -172,6 +172,8 @@ func (s *Store) attempt(req *AcquireRequest) (*driver.AcquireRequest, string, er
 		return nil, "", &InvalidError{"token_floor", fmt.Sprintf("is %d", req.TokenFloor), fmt.Sprintf("0 to %d", driver.MaxClockToken-1)}
 	case req.Shared && !s.caps.Shared:
 		return nil, "", fmt.Errorf("shared leases are %w", driver.ErrUnsupported)
+	case req.Drain != nil && !s.caps.EditQueue:
+		return nil, "", fmt.Errorf("changing a queue is %w", driver.ErrUnsupported)
 	}
 	a := &driver.AcquireRequest{
 		LockID: req.LockID, OwnerID: req.OwnerID, RequestID: req.RequestID, TTL: ttl, Shared: req.Shared,

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 )
@@ -98,6 +99,35 @@ func editCases() []Case {
 				for _, r := range []*driver.AcquireRequest{second, first, third} {
 					t.Release(t.D, t.Await(t.D, r))
 				}
+			}},
+		{Name: "Admin/FirstPlaceIsBeforeAll", Guarantee: "A place that an operator puts before all others stands there, however long the queue and whatever its priorities, and those that come later queue behind it.", Needs: []Need{NeedEdit},
+			Run: func(t *T) {
+				lock := t.Lock("a")
+				holder := t.Must(t.D, t.Request(lock, "holder"))
+				// The drain is later by more tickets than the priorities make good.
+				var queue []*driver.AcquireRequest
+				for i := range driver.MaxPriority*driver.PriorityStep + 3 {
+					r := t.Request(lock, fmt.Sprint(i), priority(i%2*driver.MaxPriority))
+					t.Queue(t.D, r)
+					queue = append(queue, r)
+				}
+				drain := t.Request(lock, "drain")
+				t.Queue(t.D, drain)
+				ticket := ticketOf(t.Inspect(t.D, lock), "drain")
+				w, err := t.editBy(t.Open(), &driver.EditPlaceRequest{LockID: lock, Ticket: ticket, Priority: driver.FirstPriority})
+				if err != nil || w.OwnerID != "drain" || w.Ticket != ticket || w.Priority != driver.FirstPriority || w.Position != 1 {
+					t.Fatalf("put first: %+v, %v", w, err)
+				}
+				t.Queue(t.D, t.Request(lock, "late", priority(driver.MaxPriority)))
+				if l := t.Inspect(t.D, lock); l.Waiters[0].OwnerID != "drain" || l.Waiters[0].Priority != driver.FirstPriority || len(l.Waiters) != len(queue)+2 {
+					t.Errorf("the queue is led by %+v, of %d", l.Waiters[0], len(l.Waiters))
+				}
+				t.Release(t.D, holder)
+				t.Queue(t.D, queue[1])
+				g := t.Await(t.D, drain)
+				t.Queue(t.D, queue[1])
+				t.Release(t.D, g)
+				t.Release(t.D, t.Await(t.D, queue[1]))
 			}},
 	}
 }

@@ -22,8 +22,8 @@ type store struct {
 	slow bool
 	// ways: behind the breaker and through a socket it runs whole, too.
 	ways bool
-	// part: it differs from the store before it by the number of its servers, and runs
-	// in part directly, too.
+	// part: it differs from a store before it by the edition or the number of its
+	// servers, and runs in part directly, too.
 	part    bool
 	options conformance.Options
 	// edition is that of a store which a machine may be without.
@@ -48,8 +48,8 @@ var stores = []store{
 		return started{func(d func(driver.Driver) driver.Driver) conformance.Harness { return stored(t, file(t), d) }, "embedded://" + file(t)}
 	}},
 	{name: "redis", ways: true, start: func(t *testing.T) started { return redisOf(t, testenv.SystemRedis) }},
-	{name: "redis-8", edition: testenv.Redis8, start: func(t *testing.T) started { return redisOf(t, testenv.Redis8) }},
-	{name: "valkey-8", edition: testenv.Valkey8, start: func(t *testing.T) started { return redisOf(t, testenv.Valkey8) }},
+	{name: "redis-8", part: true, edition: testenv.Redis8, start: func(t *testing.T) started { return redisOf(t, testenv.Redis8) }},
+	{name: "valkey-8", part: true, edition: testenv.Valkey8, start: func(t *testing.T) started { return redisOf(t, testenv.Valkey8) }},
 	{name: "redis-sentinel", start: func(t *testing.T) started {
 		env := testenv.StartSentinel(t, testenv.RedisOptions{})
 		o := redis.Options{Sentinel: &redis.Sentinel{Addrs: env.Addrs(), Primary: testenv.SentinelName}}

@@ -16,14 +16,15 @@ type Verb string
 // The verbs.
 const (
 	// VerbConnect is every call for which it is enough to be connected: what
-	// needs a lease's secret (renew, release, adopt), opening a Hold stream,
-	// health and reflection. A change of a policy must not lose a lease.
+	// needs a lease's secret (renew, release, adopt), opening a stream that asks
+	// for more (Hold, Drain), health and reflection. A change of a policy must not
+	// lose a lease.
 	VerbConnect Verb = "connect"
 	// VerbAcquire takes a lease, by a call or on a Hold stream.
 	VerbAcquire Verb = "acquire"
 	// VerbInspect reads the state of locks.
 	VerbInspect Verb = "inspect"
-	// VerbForce ends another's lease or wait, or moves a waiter.
+	// VerbForce ends another's lease or wait, moves a waiter, or drains a lock.
 	VerbForce Verb = "force"
 )
 
@@ -31,7 +32,8 @@ const (
 type Call struct {
 	Peer Peer
 	// Method is the full one of gRPC, also for HTTP. A Hold stream is asked
-	// for when it is opened, with VerbConnect, and for each acquire on it.
+	// for when it is opened, with VerbConnect, and for each acquire on it; a Drain
+	// when it is opened, with VerbConnect, and then with VerbForce.
 	Method string
 	Verb   Verb
 	// LockID is empty if the call is about no lock, or about many: a List or
@@ -54,16 +56,18 @@ var verbOf = map[string]Verb{
 	lockpb.AdminService_ForceRelease_FullMethodName: VerbForce,
 	lockpb.AdminService_CancelWaiter_FullMethodName: VerbForce,
 	lockpb.AdminService_Reprioritize_FullMethodName: VerbForce,
+	lockpb.AdminService_Drain_FullMethodName:        VerbConnect,
 	lockpb.AdminService_GetStatus_FullMethodName:    VerbInspect,
 	lockpb.AdminService_Watch_FullMethodName:        VerbInspect,
 }
 
 // exempt are the calls that no limit may refuse: a limit must not lose a lease.
-// A Hold may be opened to adopt; its acquires are not exempt.
+// A Hold may be opened to adopt; its acquires are not exempt, nor is a drain.
 var exempt = map[string]bool{
 	lockpb.LockService_Renew_FullMethodName:   true,
 	lockpb.LockService_Release_FullMethodName: true,
 	lockpb.LockService_Hold_FullMethodName:    true,
+	lockpb.AdminService_Drain_FullMethodName:  true, // it counts as a Hold does
 }
 
 // authorize is the one place where a call is allowed or refused, before it is

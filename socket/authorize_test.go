@@ -56,7 +56,7 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 	web := httpClient(t, s.path)
 	for _, r := range [][2]string{
 		{"POST", "/locks/a:acquire"}, {"POST", "/locks/a:renew"}, {"POST", "/locks/a:release"}, {"POST", "/locks/a:hold"},
-		{"POST", "/locks/a:force-release"}, {"POST", "/locks/a:cancel-waiter"}, {"POST", "/locks/a:reprioritize"}, {"GET", "/locks/a"}, {"GET", "/locks"}, {"GET", "/status"},
+		{"POST", "/locks/a:force-release"}, {"POST", "/locks/a:cancel-waiter"}, {"POST", "/locks/a:reprioritize"}, {"POST", "/locks/a:drain"}, {"GET", "/locks/a"}, {"GET", "/locks"}, {"GET", "/status"},
 	} {
 		if code, e, _ := call(t, web, r[0], r[1], ""); code != 403 || reasonIn(t, e) != "PERMISSION_DENIED" {
 			t.Errorf("%s %s: %d %v", r[0], r[1], code, e)
@@ -68,6 +68,7 @@ func TestEveryCallIsAuthorized(t *testing.T) {
 		lockpb.LockService_Hold_FullMethodName: 2, lockpb.LockService_Acquire_FullMethodName: 2, lockpb.AdminService_List_FullMethodName: 2,
 		lockpb.LockService_Renew_FullMethodName: 1, lockpb.LockService_Release_FullMethodName: 1, lockpb.LockService_Get_FullMethodName: 1,
 		lockpb.AdminService_CancelWaiter_FullMethodName: 1, lockpb.AdminService_Reprioritize_FullMethodName: 1,
+		lockpb.AdminService_Drain_FullMethodName:        1,
 		lockpb.AdminService_ForceRelease_FullMethodName: 1, lockpb.AdminService_GetStatus_FullMethodName: 1,
 	} {
 		if asked[method] != want {
@@ -118,6 +119,7 @@ func TestEveryLockIsAuthorized(t *testing.T) {
 		denied("force "+lock, err, !strings.Contains(may, "force"))
 		_, err = c.admin.CancelWaiter(within(t), &lockpb.CancelWaiterRequest{LockId: lock + "/a", Ticket: 1, Reason: "test"})
 		denied("cancel "+lock, err, !strings.Contains(may, "force"))
+		denied("drain "+lock, drained(t, c, &lockpb.DrainRequest{LockId: lock + "/free", MaxHold: millisecond(), Reason: "test"}), !strings.Contains(may, "force"))
 		_, err = c.admin.Reprioritize(within(t), &lockpb.ReprioritizeRequest{LockId: lock + "/a", Ticket: 1, Reason: "test"})
 		denied("reprioritize "+lock, err, !strings.Contains(may, "force"))
 		h.acquire(&lockpb.AcquireRequest{LockId: lock + "/h", Wait: seconds(0)})

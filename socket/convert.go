@@ -66,6 +66,23 @@ func heldRequest(in *lockpb.AcquireRequest) (*renew.AcquireRequest, error) {
 	return &renew.AcquireRequest{AcquireRequest: *req, MaxHold: maxHold, Linger: in.GetLinger()}, nil
 }
 
+// drainRequest reads an operator's drain. Each has an owner of its own: two drains
+// are not one who waits for himself.
+func (s *Server) drainRequest(in *lockpb.DrainRequest, operator string) (*renew.AcquireRequest, error) {
+	if err := checkReason(in.GetReason(), s.quotas.limits.Reason); err != nil {
+		return nil, err
+	}
+	req, err := heldRequest(&lockpb.AcquireRequest{
+		LockId: in.GetLockId(), OwnerId: "drain-" + backend.NewSecret()[:8], Wait: in.GetWait(), MaxHold: in.GetMaxHold(), Priority: driver.MaxPriority,
+		Metadata: map[string]string{"operator": operator, "reason": in.GetReason()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	req.Drain = &backend.Drain{Reason: in.GetReason(), By: operator}
+	return req, nil
+}
+
 func adoptRequest(in *lockpb.AdoptRequest) (*renew.AdoptRequest, error) {
 	ttl, err := bounded("ttl", in.GetTtl(), 0, 1)
 	if err != nil {
@@ -174,6 +191,19 @@ func holderMessage(h *driver.Holder) *lockpb.Holder {
 	return &lockpb.Holder{
 		OwnerId: h.OwnerID, FencingToken: h.Token, Shared: h.Shared, HoldCount: count(h.HoldCount),
 		Ttl: durationpb.New(h.TTL), Remaining: durationpb.New(h.Remaining), ExpiresAt: timestamp(h.ExpiresAt),
-		Revoked: h.Revoked, Metadata: h.Metadata,
+		Revoked: h.Revoked, Metadata: h.Metadata, HeldSince: timestamp(heldSince(h.Token, time.Now())),
 	}
+}
+
+// firstClockToken is in the year 2020: no sidecar read an earlier clock.
+const firstClockToken = int64(1_577_836_800_000_000)
+
+// heldSince is the moment that a token says it was made at; zero if it was not made
+// from a clock that agrees with this one. See driver.NextToken.
+func heldSince(token int64, now time.Time) time.Time {
+	at := time.UnixMicro(token)
+	if token < firstClockToken || at.After(now.Add(time.Minute)) {
+		return time.Time{}
+	}
+	return at
 }

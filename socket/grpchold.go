@@ -25,10 +25,34 @@ const flushTimeout = time.Second
 
 type holdStream = grpc.BidiStreamingServer[lockpb.HoldRequest, lockpb.HoldResponse]
 
-// Hold runs one stream: a goroutine reads the requests, another sends the
-// events, and this one waits for the end and decides what it means.
+// eventStream is what Hold and Drain have in common.
+type eventStream interface {
+	Context() context.Context
+	Send(r *lockpb.HoldResponse) error
+}
+
+// Hold takes requests until its stream ends.
 func (g lockService) Hold(stream holdStream) error {
-	s, c := g.s, connOf(stream.Context())
+	return g.s.serveStream(stream, func(ctx context.Context, h *hold) error { return h.receive(ctx, stream) })
+}
+
+// Drain takes one.
+func (g adminService) Drain(in *lockpb.DrainRequest, stream grpc.ServerStreamingServer[lockpb.HoldResponse]) error {
+	if err := g.s.fits(in); err != nil {
+		return g.s.explain(err).status()
+	}
+	return g.s.serveStream(stream, func(ctx context.Context, h *hold) error {
+		h.drainLock(ctx, in)
+		h.halfClose()
+		<-stream.Context().Done()
+		return nil
+	})
+}
+
+// serveStream runs one stream: a goroutine reads the requests, another sends the
+// events, and this one waits for the end and decides what it means.
+func (s *Server) serveStream(stream eventStream, receive func(context.Context, *hold) error) error {
+	c := connOf(stream.Context())
 	// The first cause counts: a broken connection tells its followers before
 	// the transport cancels the streams, and a cancelled stream ends before its
 	// connection does.
@@ -43,7 +67,7 @@ func (g lockService) Hold(stream holdStream) error {
 	received := make(chan error, 1)
 	sent := make(chan struct{})
 	last := make(chan struct{})
-	s.running.Go(func() { received <- h.receive(ctx, stream) })
+	s.running.Go(func() { received <- receive(ctx, h) })
 	s.running.Go(func() {
 		defer close(sent)
 		h.send(last, stream)
@@ -134,7 +158,7 @@ func requestOf(in *lockpb.HoldRequest) string {
 
 // send sends the events as they come, until last is closed and none is left or
 // the stream takes no more.
-func (h *hold) send(last <-chan struct{}, stream holdStream) {
+func (h *hold) send(last <-chan struct{}, stream eventStream) {
 	var events []renew.Event
 	for over := false; !over; {
 		select {

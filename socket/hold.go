@@ -26,8 +26,8 @@ const (
 	leaving
 )
 
-// hold is one stream of requests and events: a Hold call, or a :hold request
-// over HTTP. Requests go to a session of the keeper, which answers by events;
+// hold is one stream of requests and events: a Hold or Drain call, or a :hold or
+// :drain request over HTTP. Requests go to a session of the keeper, which answers by events;
 // they wait in the outbox for the stream's sender.
 type hold struct {
 	s       *Server
@@ -67,18 +67,40 @@ func (s *Server) openHold(c *conn, renewals bool) (*hold, error) {
 
 // acquire passes a request on; events tell the outcome.
 func (h *hold) acquire(ctx context.Context, in *lockpb.AcquireRequest) {
-	err := h.s.allow(h.c, lockpb.LockService_Hold_FullMethodName, VerbAcquire, in.GetLockId())
-	switch {
-	case err != nil:
-	case h.c.refused:
-		err = h.s.tooManyConnections()
-	case h.over:
-		err = h.c.quota.tooManyCalls()
-	}
+	err := h.mayWait(lockpb.LockService_Hold_FullMethodName, VerbAcquire, in.GetLockId())
 	var req *renew.AcquireRequest
 	if err == nil {
 		req, err = heldRequest(in)
 	}
+	h.begin(ctx, req, in.GetRequestId(), in.GetLockId(), err)
+}
+
+// drainLock passes an operator's drain on, as the one acquire of the stream.
+func (h *hold) drainLock(ctx context.Context, in *lockpb.DrainRequest) {
+	err := h.mayWait(lockpb.AdminService_Drain_FullMethodName, VerbForce, in.GetLockId())
+	var req *renew.AcquireRequest
+	if err == nil {
+		req, err = h.s.drainRequest(in, h.c.operator())
+	}
+	h.begin(ctx, req, "", in.GetLockId(), err)
+}
+
+// mayWait says whether the peer may ask for a lock, and wait for it.
+func (h *hold) mayWait(method string, verb Verb, lockID string) error {
+	err := h.s.allow(h.c, method, verb, lockID)
+	switch {
+	case err != nil:
+		return err
+	case h.c.refused:
+		return h.s.tooManyConnections()
+	case h.over:
+		return h.c.quota.tooManyCalls()
+	}
+	return nil
+}
+
+// begin passes a request on, or answers that it failed.
+func (h *hold) begin(ctx context.Context, req *renew.AcquireRequest, requestID, lockID string, err error) {
 	if err == nil && h.s.drain.Err() != nil {
 		err = errDraining
 	}
@@ -86,7 +108,7 @@ func (h *hold) acquire(ctx context.Context, in *lockpb.AcquireRequest) {
 		err = h.admit(req.RequestID, waiting)
 	}
 	if err != nil {
-		h.fail(in.GetRequestId(), in.GetLockId(), err)
+		h.fail(requestID, lockID, err)
 		return
 	}
 	h.session.Acquire(ctx, req)

@@ -75,8 +75,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, err)
 		return
 	}
-	if e.method == lockpb.LockService_Hold_FullMethodName {
-		s.serveHold(w, r, c, e.lockID, body)
+	if decode := decodeStream[e.method]; decode != nil {
+		s.serveHold(w, r, c, decode, e.lockID, body)
 		return
 	}
 	if e.method == lockpb.AdminService_Watch_FullMethodName {

@@ -12,12 +12,18 @@ import (
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
-// serveHold answers :hold with one event a line, until its one lock is lost or
+// decodeStream reads what a request for a stream asks of it.
+var decodeStream = map[string]func(lockID string, body []byte) (func(context.Context, *hold), error){
+	lockpb.LockService_Hold_FullMethodName:   decodeHold,
+	lockpb.AdminService_Drain_FullMethodName: decodeDrain,
+}
+
+// serveHold answers :hold and :drain with one event a line, until its one lock is lost or
 // released or the client leaves. Between the lines a blank goes out every 5 s,
 // which JSON allows; a client that does not read them is silent, and loses the
 // connection as a silent gRPC client does.
-func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lockID string, body []byte) {
-	acquire, adopt, err := decodeHold(lockID, body)
+func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, decode func(string, []byte) (func(context.Context, *hold), error), lockID string, body []byte) {
+	ask, err := decode(lockID, body)
 	if err != nil {
 		s.writeError(w, err)
 		return
@@ -32,11 +38,7 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 	}
 	cause := errBroken
 	defer func() { h.end(cause) }()
-	if adopt != nil {
-		h.adopt(ctx, adopt)
-	} else {
-		h.acquire(ctx, acquire)
-	}
+	ask(ctx, h)
 	h.halfClose()
 	out := &eventWriter{s: s, h: h, w: w, rc: http.NewResponseController(w)}
 	defer out.limit(time.Time{}) // the connection may carry further requests
@@ -83,21 +85,27 @@ func (s *Server) serveHold(w http.ResponseWriter, r *http.Request, c *conn, lock
 }
 
 // decodeHold reads the body of a :hold: an acquire, or {"adopt": {…}}.
-func decodeHold(lockID string, body []byte) (*lockpb.AcquireRequest, *lockpb.AdoptRequest, error) {
+func decodeHold(lockID string, body []byte) (func(context.Context, *hold), error) {
 	var outer map[string]json.RawMessage
 	if json.Unmarshal(body, &outer) == nil && outer["adopt"] != nil {
 		request := &lockpb.HoldRequest{}
 		if err := decode(body, request); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		adopt := request.GetAdopt()
 		if adopt == nil {
 			adopt = &lockpb.AdoptRequest{}
 		}
-		return nil, adopt, decodeFor(lockID, nil, adopt, &adopt.LockId)
+		return func(ctx context.Context, h *hold) { h.adopt(ctx, adopt) }, decodeFor(lockID, nil, adopt, &adopt.LockId)
 	}
 	acquire := &lockpb.AcquireRequest{}
-	return acquire, nil, decodeFor(lockID, body, acquire, &acquire.LockId)
+	return func(ctx context.Context, h *hold) { h.acquire(ctx, acquire) }, decodeFor(lockID, body, acquire, &acquire.LockId)
+}
+
+// decodeDrain reads the body of a :drain.
+func decodeDrain(lockID string, body []byte) (func(context.Context, *hold), error) {
+	in := &lockpb.DrainRequest{}
+	return func(ctx context.Context, h *hold) { h.drainLock(ctx, in) }, decodeFor(lockID, body, in, &in.LockId)
 }
 
 // eventWriter writes the events of a hold. If the first one is a failure, it

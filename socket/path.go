@@ -26,6 +26,7 @@ var verbs = map[string]string{
 	"force-release": lockpb.AdminService_ForceRelease_FullMethodName,
 	"cancel-waiter": lockpb.AdminService_CancelWaiter_FullMethodName,
 	"reprioritize":  lockpb.AdminService_Reprioritize_FullMethodName,
+	"drain":         lockpb.AdminService_Drain_FullMethodName,
 }
 
 // route finds what a request is for. The escaped path is decoded once and split

@@ -34,6 +34,7 @@ func TestRoute(t *testing.T) {
 		{"POST", "/locks/a:b:cancel-waiter", "CancelWaiter", "a:b", nil},
 		{"POST", "/locks/a:reprioritize", "Reprioritize", "a", nil},
 		{"GET", "/events", "Watch", "", nil},
+		{"POST", "/locks/a:drain", "Drain", "a", nil},
 		{"POST", "/events", "", "", errVerb},
 		{"POST", "/locks/user:42", "", "", errNoPath},
 		{"POST", "/locks/a", "", "", errNoPath},

@@ -149,7 +149,7 @@ func (s *Server) list(ctx context.Context, c *conn, in *lockpb.ListRequest) (*lo
 	if err != nil {
 		return nil, err
 	}
-	out := &lockpb.ListResponse{NextPageToken: s.pages.seal(page.NextPageToken)}
+	out := &lockpb.ListResponse{NextPageToken: s.pages.seal(page.NextPageToken), Failed: page.Failed}
 	for i := range page.Locks {
 		if s.ask(c, lockpb.AdminService_List_FullMethodName, VerbInspect, page.Locks[i].LockID) != nil {
 			continue
@@ -185,7 +185,7 @@ func (s *Server) cancelWaiter(ctx context.Context, c *conn, in *lockpb.CancelWai
 
 func (s *Server) reprioritize(ctx context.Context, c *conn, in *lockpb.ReprioritizeRequest) (*lockpb.ReprioritizeResponse, error) {
 	w, err := s.edit(ctx, c, "reprioritize", s.o.Locks.Reprioritize, &backend.WaiterRequest{
-		LockID: in.GetLockId(), Ticket: in.GetTicket(), Priority: int(min(in.GetPriority(), 1<<16)), Reason: in.GetReason(),
+		LockID: in.GetLockId(), Ticket: in.GetTicket(), Priority: int(min(in.GetPriority(), 1<<16)), First: in.GetFirst(), Reason: in.GetReason(),
 	})
 	if err != nil {
 		return nil, err

@@ -166,7 +166,8 @@ type EditPlaceRequest struct {
 	LockID string
 	// Ticket is the place's: one that was taken since is not touched.
 	Ticket int64
-	// Drop ends the wait; else the place gets Priority, 0 to MaxPriority.
+	// Drop ends the wait; else the place gets Priority, 0 to MaxPriority, or
+	// FirstPriority.
 	Drop     bool
 	Priority int
 }
@@ -200,6 +201,9 @@ type ListPage struct {
 	Locks []Lock
 	// NextPageToken is empty on the last page, and on no other.
 	NextPageToken string
+	// Failed are the names of backends that could not be read. Who joins the
+	// listings of several fills it in, a driver leaves it empty.
+	Failed []string
 }
 
 // Lock is the state of a lock at one moment.

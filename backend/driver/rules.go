@@ -3,6 +3,10 @@ package driver
 // MaxPriority is the highest priority of a waiter; the lowest is 0.
 const MaxPriority = 9
 
+// FirstPriority is what an operator gives to the place that must go before all
+// others, by EditPlace alone: its head start is longer than any queue.
+const FirstPriority = 1 << 20
+
 // PriorityStep is the head start, in tickets, of each priority level. A waiter
 // of priority p is overtaken by fewer than (MaxPriority-p)*PriorityStep later
 // arrivals. It is one value for a whole fleet, because sidecars order one queue

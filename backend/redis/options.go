@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -80,6 +81,8 @@ type Sentinel struct {
 	Primary string
 	// Username and Password are for the Sentinels themselves.
 	Username, Password string
+	// credentials, if not nil, are instead of both, asked for at each connection.
+	credentials func(context.Context) (user, password string, err error)
 }
 
 // check refuses inconsistent options and fills in what was left out.

@@ -43,7 +43,7 @@ func (s *Store) newSentinels(o *Sentinel) *sentinels {
 	w := &sentinels{primary: o.Primary, addrs: o.Addrs}
 	for _, addr := range o.Addrs {
 		c := redis.Options{
-			Addr: addr, Username: o.Username, Password: o.Password, PoolSize: 2,
+			Addr: addr, Username: o.Username, Password: o.Password, CredentialsProviderContext: o.credentials, PoolSize: 2,
 			TLSConfig: s.o.Client.TLSConfig,
 		}
 		s.o.bare(&c)

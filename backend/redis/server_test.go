@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -217,6 +219,23 @@ func TestRefusalsAreCertain(t *testing.T) {
 		if err := wrong.Ping(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("ping: %v", err)
 		}
+	})
+	t.Run("password that is replaced", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "password")
+		write := func(password string) {
+			t.Helper()
+			if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("first")
+		server.Must(t, "ACL", "SETUSER", "rotated", "on", ">first", "~*", "&*", "+@all")
+		s := openURL(t, "redis://rotated@"+server.Addr()+"?password_file="+file)
+		granted(t, s, request("rotated", "before"))
+		write("second")
+		server.Must(t, "ACL", "SETUSER", "rotated", "resetpass", ">second")
+		server.Must(t, "CLIENT", "KILL", "USER", "rotated")
+		granted(t, s, request("rotated", "before")) // on a new connection
 	})
 	t.Run("no password", func(t *testing.T) {
 		server.Must(t, "ACL", "SETUSER", "default", "resetpass", ">secret")

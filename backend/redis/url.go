@@ -26,13 +26,13 @@ var parameters = driverurl.Parameters[*parsed]{
 	"wait_replicas":  func(p *parsed, v string) error { return natural(&p.o.WaitReplicas, v) },
 	"allow_eviction": func(p *parsed, v string) error { return truth(&p.o.AllowEviction, v) },
 	"username":       func(p *parsed, v string) error { p.o.Client.Username = v; return nil },
-	"password_file":  func(p *parsed, v string) error { return driverurl.Secret(&p.o.Client.Password, v) },
+	"password_file":  func(p *parsed, v string) error { return p.locks.from(v) },
 	"ca_file":        func(p *parsed, v string) error { p.tls.CA = v; return nil },
 	"cert_file":      func(p *parsed, v string) error { p.tls.Cert = v; return nil },
 	"key_file":       func(p *parsed, v string) error { p.tls.Key = v; return nil },
 
 	"sentinel_username":      func(p *parsed, v string) error { p.sentinel.Username = v; return nil },
-	"sentinel_password_file": func(p *parsed, v string) error { return driverurl.Secret(&p.sentinel.Password, v) },
+	"sentinel_password_file": func(p *parsed, v string) error { return p.sentinels.from(v) },
 }
 
 // parsed is what a URL says.
@@ -40,6 +40,34 @@ type parsed struct {
 	o        Options
 	sentinel Sentinel
 	tls      driverurl.TLSFiles
+	// locks and sentinels are the passwords that stand in files.
+	locks, sentinels passwordFile
+}
+
+// passwordFile is the path of a file with a password; empty if there is none.
+type passwordFile string
+
+func (f *passwordFile) from(path string) error {
+	*f = passwordFile(path)
+	_, err := f.read()
+	return err
+}
+
+func (f passwordFile) read() (password string, err error) {
+	err = driverurl.Secret(&password, string(f))
+	return password, err
+}
+
+// credentials are those of a user whose password is read for each connection anew,
+// as it may be replaced while this process runs; nil without a file.
+func (f passwordFile) credentials(user string) func(context.Context) (string, string, error) {
+	if f == "" {
+		return nil
+	}
+	return func(context.Context) (string, string, error) {
+		password, err := f.read()
+		return user, password, err
+	}
 }
 
 func natural(into *int, v string) error {
@@ -88,9 +116,11 @@ func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, erro
 			p.o.Client.Password = password
 		}
 	}
+	p.o.Client.CredentialsProviderContext = p.locks.credentials(p.o.Client.Username)
+	p.sentinel.credentials = p.sentinels.credentials(p.sentinel.Username)
 	plain, secure := strings.CutPrefix(u.Scheme, "rediss")
 	shape := strings.TrimPrefix(plain, "redis")
-	if shape != "+sentinel" && (p.sentinel.Username != "" || p.sentinel.Password != "") {
+	if shape != "+sentinel" && (p.sentinel.Username != "" || p.sentinels != "") {
 		return nil, fmt.Errorf("redis: %w: sentinel_username and sentinel_password_file need redis+sentinel://", driver.ErrInvalid)
 	}
 	host := ""
@@ -99,7 +129,7 @@ func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, erro
 	case "+unix":
 		err = p.unix(u)
 	case "+sentinel":
-		err = p.sentinels(u)
+		err = p.sentinelsOf(u)
 	case "+cluster":
 		err = p.cluster(u)
 	default:
@@ -139,7 +169,7 @@ func (p *parsed) server(u *url.URL) (host string, err error) {
 	return u.Hostname(), nil
 }
 
-func (p *parsed) sentinels(u *url.URL) (err error) {
+func (p *parsed) sentinelsOf(u *url.URL) (err error) {
 	if p.sentinel.Addrs, err = addresses(u, "26379"); err != nil {
 		return err
 	}

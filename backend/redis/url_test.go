@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -84,8 +85,8 @@ func TestURLsSayWhatTheyMean(t *testing.T) {
 		{"redis://[::1]:7", func(o Options) bool { return o.Client.Addr == "[::1]:7" }},
 		{"redis://u:p%40ss@h", func(o Options) bool { return o.Client.Username == "u" && o.Client.Password == "p@ss" }},
 		{"redis://:pw@h", func(o Options) bool { return o.Client.Username == "" && o.Client.Password == "pw" }},
-		{"redis://h?username=u&password_file=" + dir + "/password", func(o Options) bool { return o.Client.Username == "u" && o.Client.Password == "hunter2" }},
-		{"redis://u@h?password_file=" + dir + "/password", func(o Options) bool { return o.Client.Username == "u" && o.Client.Password == "hunter2" }},
+		{"redis://h?username=u&password_file=" + dir + "/password", func(o Options) bool { return comes(o.Client.CredentialsProviderContext, "u", "hunter2") }},
+		{"redis://u@h?password_file=" + dir + "/password", func(o Options) bool { return comes(o.Client.CredentialsProviderContext, "u", "hunter2") }},
 		{"redis://h?prefix=p&timeout=3s&poll=4s&retention=5h", func(o Options) bool {
 			return o.Prefix == "p" && o.Timeout == 3*time.Second && o.Poll == 4*time.Second && o.Retention == 5*time.Hour &&
 				connects(o, func(c redis.Options) bool {
@@ -106,7 +107,7 @@ func TestURLsSayWhatTheyMean(t *testing.T) {
 			return slices.Equal(o.Sentinel.Addrs, []string{"h1:26379", "h2:26379", "h3:7"}) && o.Sentinel.Primary == "locks" && o.Client.TLSConfig == nil
 		}},
 		{"redis+sentinel://u:pw@h1,h2,h3/locks?db=3&sentinel_username=s&sentinel_password_file=" + dir + "/password", func(o Options) bool {
-			return o.Client.Username == "u" && o.Client.Password == "pw" && o.Client.DB == 3 && o.Sentinel.Username == "s" && o.Sentinel.Password == "hunter2"
+			return o.Client.Username == "u" && o.Client.Password == "pw" && o.Client.DB == 3 && comes(o.Sentinel.credentials, "s", "hunter2")
 		}},
 		{"rediss+sentinel://h1/locks", func(o Options) bool { return o.Client.TLSConfig != nil && o.Client.TLSConfig.ServerName == "" }},
 		{"redis+cluster://h1:1,h2,h3:3", func(o Options) bool {
@@ -210,4 +211,13 @@ func TestUnixSocket(t *testing.T) {
 	if n := server.Must(t, "EXISTS", d.shardPrefix(shardOf("a"))+"l:a"); n != int64(1) {
 		t.Error("the record is not in the server")
 	}
+}
+
+// comes says whether credentials are these.
+func comes(credentials func(context.Context) (string, string, error), user, password string) bool {
+	if credentials == nil {
+		return false
+	}
+	u, p, err := credentials(context.Background())
+	return u == user && p == password && err == nil
 }

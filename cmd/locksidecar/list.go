@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -45,8 +46,21 @@ func newList(g *global) *cobra.Command {
 		if g.output == "json" {
 			return printJSON(c.OutOrStdout(), all)
 		}
+		if err := unread(c.ErrOrStderr(), all); err != nil {
+			return err
+		}
 		return printLocks(c.OutOrStdout(), painted(c.OutOrStdout()), all)
 	})
+}
+
+// unread names the backends whose locks are missing.
+func unread(w io.Writer, all *lockpb.ListResponse) error {
+	for _, name := range all.GetFailed() {
+		if _, err := fmt.Fprintf(w, "locksidecar: the backend %q could not be read: its locks are missing\n", name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // list reads all pages.
@@ -62,7 +76,7 @@ func list(ctx context.Context, cl *client.Client, req *lockpb.ListRequest) (*loc
 		if err != nil {
 			return nil, err
 		}
-		all.Locks = append(all.Locks, page.GetLocks()...)
+		all.Locks, all.Failed = append(all.Locks, page.GetLocks()...), append(all.Failed, page.GetFailed()...)
 		if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
 			return all, nil
 		}
@@ -114,7 +128,7 @@ func show(w io.Writer, all *lockpb.ListResponse, output string, redraw bool) err
 		if redraw {
 			b.WriteString("\x1b[H\x1b[2J")
 		}
-		if err := printLocks(&b, painted(w), all); err != nil {
+		if err := errors.Join(printLocks(&b, painted(w), all), unread(&b, all)); err != nil {
 			return err
 		}
 		if !redraw {

@@ -105,16 +105,24 @@ func lockRows(l *lockpb.Lock) (rows [][]string) {
 			holder += " (revoked)"
 		}
 		rows = append(rows, []string{
-			l.GetLockId(), holder, fmt.Sprint(h.GetFencingToken()), mode(h.GetShared()), short(h.GetRemaining().AsDuration()), waiters,
+			l.GetLockId(), holder, fmt.Sprint(h.GetFencingToken()), mode(h.GetShared()), heldFor(h), short(h.GetRemaining().AsDuration()), waiters,
 		})
 	}
 	if len(rows) == 0 {
-		rows = append(rows, []string{l.GetLockId(), "-", fmt.Sprint(l.GetFencingToken()), "-", "-", waiters})
+		rows = append(rows, []string{l.GetLockId(), "-", fmt.Sprint(l.GetFencingToken()), "-", "-", "-", waiters})
 	}
 	return rows
 }
 
-var lockHeader = []string{"LOCK", "HOLDER", "TOKEN", "MODE", "REMAINING", "WAITERS"}
+var lockHeader = []string{"LOCK", "HOLDER", "TOKEN", "MODE", "HELD", "REMAINING", "WAITERS"}
+
+// heldFor is how long a lease has stood.
+func heldFor(h *lockpb.Holder) string {
+	if h.GetHeldSince() == nil {
+		return "-"
+	}
+	return short(max(time.Since(h.GetHeldSince().AsTime()), 0))
+}
 
 // isTerminal says whether f is one.
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/client"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
@@ -47,10 +48,18 @@ func newReprioritize(g *global) *cobra.Command {
 	}
 	c.Flags().Int64Var(&req.Ticket, "ticket", 0, "the place's ticket as get shows it")
 	c.Flags().Uint32Var(&req.Priority, "priority", 0, "0 to 9: a head start of 8 places a level")
+	c.Flags().BoolVar(&req.First, "first", false, "before all others, instead of a priority")
 	c.Flags().StringVar(&req.Reason, "reason", "", "why")
 	return g.operates(c, func(c *cobra.Command, cl *client.Client, args []string) error {
-		if err := required(c, "ticket", "priority", "reason"); err != nil {
+		want := []string{"ticket", "priority", "reason"}
+		if req.First {
+			want = []string{"ticket", "reason"}
+		}
+		if err := required(c, want...); err != nil {
 			return err
+		}
+		if req.First && c.Flags().Changed("priority") {
+			return usage("--priority and --first: want one of them")
 		}
 		ctx, cancel := client.Deadline(c.Context())
 		defer cancel()
@@ -68,6 +77,13 @@ func newReprioritize(g *global) *cobra.Command {
 
 // printWaiter prints a place in one line.
 func printWaiter(w io.Writer, p *lockpb.Waiter) error {
-	_, err := fmt.Fprintf(w, "%3d. %s (%s, priority %d, ticket %d)\n", p.GetPosition(), p.GetOwnerId(), mode(p.GetShared()), p.GetPriority(), p.GetTicket())
+	_, err := fmt.Fprintf(w, "%3d. %s (%s, %s, ticket %d)\n", p.GetPosition(), p.GetOwnerId(), mode(p.GetShared()), priorityOf(p), p.GetTicket())
 	return err
+}
+
+func priorityOf(p *lockpb.Waiter) string {
+	if p.GetPriority() == driver.FirstPriority {
+		return "before all others"
+	}
+	return fmt.Sprintf("priority %d", p.GetPriority())
 }

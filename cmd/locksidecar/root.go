@@ -78,7 +78,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newDev(), newServe(), newLock(g), newAcquire(g), newRenew(g), newRelease(g), newGet(g), newList(g), newWatch(g),
-		newForceRelease(g), newCancelWaiter(g), newReprioritize(g), newDeadlocks(g), newHealth(g), newStore(), newConfig(), newAudit(), newConformance(), newVersion(), newCompletion(),
+		newForceRelease(g), newCancelWaiter(g), newReprioritize(g), newDrain(g), newDeadlocks(g), newHealth(g), newStore(), newConfig(), newAudit(), newConformance(), newVersion(), newCompletion(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/internal/client"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
@@ -186,6 +187,10 @@ func detail(e *lockpb.Event) string {
 	case "waiter_cancelled":
 		parts = append(parts, fmt.Sprintf("ticket %d", e.GetTicket()))
 	case "reprioritized":
+		if e.GetPriority() == driver.FirstPriority {
+			parts = append(parts, fmt.Sprintf("ticket %d, before all others", e.GetTicket()))
+			break
+		}
 		parts = append(parts, fmt.Sprintf("ticket %d, priority %d, position %d", e.GetTicket(), e.GetPriority(), e.GetPosition()))
 	case "queued":
 		parts = append(parts, fmt.Sprintf("position %d of %d", e.GetPosition(), e.GetQueueLength()))

@@ -285,7 +285,11 @@ func (d *Driver) EditPlace(ctx context.Context, r *driver.EditPlaceRequest) (*dr
 		}
 		return waiter(res.GetWaiter()), nil
 	}
-	res, err := d.admin.Reprioritize(ctx, &lockpb.ReprioritizeRequest{LockId: r.LockID, Ticket: r.Ticket, Priority: uint32(r.Priority), Reason: "conformance"}) //nolint:gosec // 0 to 9
+	move := &lockpb.ReprioritizeRequest{LockId: r.LockID, Ticket: r.Ticket, Reason: "conformance"}
+	if move.First = r.Priority == driver.FirstPriority; !move.First {
+		move.Priority = uint32(r.Priority) //nolint:gosec // 0 to 9
+	}
+	res, err := d.admin.Reprioritize(ctx, move)
 	if err != nil {
 		return nil, d.sentinel(err)
 	}

@@ -71,6 +71,7 @@ func Drivers() []Driver {
 		{"a lost reply is told as nothing done", "Idempotence/ALostReplyIsToldTruly", `says that nothing was done, and it was`, each(func(d driver.Driver) driver.Driver { return denying{d} })},
 		{"a dropped waiter is told that it left", "Admin/DroppedPlaceIsTold", `want the lease lost: forced`, each(func(d driver.Driver) driver.Driver { return forgives{d} })},
 		{"a moved place stays where it is", "Admin/MovedPlaceIsOrderedByItsPriority", `want it at 3`, each(func(d driver.Driver) driver.Driver { return stays{d} })},
+		{"the first place is one of the highest priority", "Admin/FirstPlaceIsBeforeAll", `put first`, each(func(d driver.Driver) driver.Driver { return modest{d} })},
 		{"places are changed although that is not declared", "Admin/QueueIsEditedAsDeclared", `the driver declares false`, each(func(d driver.Driver) driver.Driver { return silentEditor{d} })},
 		{"a sweep that is not declared", "Admin/AnExpiryWithNobodyWaitingIsToldOnce", `declares expiry events: false; it can sweep: true`, each(func(d driver.Driver) driver.Driver { return undeclared{d} })},
 	}
@@ -330,6 +331,20 @@ func (w stays) EditPlace(ctx context.Context, r *driver.EditPlaceRequest) (*driv
 		}
 	}
 	return nil, driver.ErrNoPlace
+}
+
+// modest puts a place no further to the front than the priorities do.
+type modest struct{ driver.Driver }
+
+func (w modest) EditPlace(ctx context.Context, r *driver.EditPlaceRequest) (*driver.Waiter, error) {
+	edit, _ := driver.As[driver.QueueEditor](w.Driver)
+	first, given := r.Priority == driver.FirstPriority, *r
+	given.Priority = min(r.Priority, driver.MaxPriority)
+	p, err := edit.EditPlace(ctx, &given)
+	if first && err == nil {
+		p.Priority = driver.FirstPriority
+	}
+	return p, err
 }
 
 // silentEditor changes places and says that it does not.

@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// MaxConnections bounds the connections of a listener for operators: whoever may
-// reach it takes no more of the process, before they have proven anything.
+// MaxConnections bounds the connections of a TCP listener, for operators or for
+// metrics: whoever may reach it takes no more of the process, before they have proven
+// anything.
 const MaxConnections = 64
 
 // Limit returns the listener with the bound. A connection beyond it is closed at once.

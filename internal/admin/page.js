@@ -64,6 +64,7 @@ function fill(id, rows) {
 
 const mode = (shared) => (shared ? "shared" : "exclusive");
 const pairs = (m) => Object.entries(m ?? {}).map(([k, v]) => k + "=" + v).join("\n");
+const since = (t) => (t ? Math.max(0, Math.round((Date.now() - Date.parse(t)) / 1000)) + " s" : "");
 const seconds = (d) => (d ? (Math.round(parseFloat(d) * 10) / 10) + " s" : "");
 
 function showStatus(s) {
@@ -81,7 +82,7 @@ function lockRows(l) {
   const waiters = (l.waiters ?? []).map((w) => w.position + ". " + w.owner_id + " (" + mode(w.shared) + ", priority " + (w.priority ?? 0) + ", ticket " + w.ticket + ")").join("\n");
   const holders = (l.holders ?? []).length ? l.holders : [{ owner_id: "-", fencing_token: l.fencing_token }];
   return holders.map((h, i) => [
-    l.lock_id, { text: h.owner_id + (h.revoked ? " (revoked)" : ""), bad: h.revoked }, h.fencing_token, h.ttl ? mode(h.shared) : "-", seconds(h.remaining), pairs(h.metadata), i === 0 ? waiters : "", l.backend ?? "",
+    l.lock_id, { text: h.owner_id + (h.revoked ? " (revoked)" : ""), bad: h.revoked }, h.fencing_token, h.ttl ? mode(h.shared) : "-", since(h.held_since), seconds(h.remaining), pairs(h.metadata), i === 0 ? waiters : "", l.backend ?? "",
   ]);
 }
 
@@ -91,15 +92,17 @@ async function locks() {
   const query = new URLSearchParams({ page_size: pageSize });
   if (byId("prefix").value) query.set("prefix", byId("prefix").value);
   if (byId("contended").checked) query.set("contended", "true");
-  const all = [];
+  const all = [], failed = [];
+  const unread = (why) => (why.length ? why.join(", ") + " cannot be read" : undefined);
   try {
     for (let n = 0; n < 20 * pages && all.length < pageSize * pages; n++) {
       const page = await ask("/locks?" + query);
       all.push(...(page.locks ?? []));
-      if (!page.next_page_token) return { all };
+      failed.push(...(page.failed ?? []));
+      if (!page.next_page_token) return { all, unread: unread(failed) };
       query.set("page_token", page.next_page_token);
     }
-    return { all, more: true };
+    return { all, more: true, unread: unread(failed) };
   } catch (e) {
     if (e instanceof Denied) throw e;
     return { all, unread: (all.length ? "the rest" : "this") + " cannot be read: " + e.message };

@@ -31,6 +31,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend/embedded"
 	"github.com/locksidecar/locksidecar/backend/etcd"
 	"github.com/locksidecar/locksidecar/backend/redis"
+	"github.com/locksidecar/locksidecar/internal/admin"
 	"github.com/locksidecar/locksidecar/internal/config"
 	"github.com/locksidecar/locksidecar/internal/deadlock"
 	"github.com/locksidecar/locksidecar/internal/events"
@@ -154,7 +155,8 @@ func (d *daemon) serve(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("metrics listener: %w", err), listener.Close())
 		}
 		d.o.Logger.Info("metrics are served", driver.LogAddress, "http://"+l.Addr().String()+"/metrics")
-		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
+		limited := admin.Limit(l)
+		parts = append(parts, func(ctx context.Context) error { return d.serveMetrics(ctx, limited) })
 	}
 	operators, err := d.listenAdmin(ctx)
 	if err != nil {

@@ -67,7 +67,7 @@ func take(ctx context.Context, c *Client, req *lockpb.AcquireRequest, queued fun
 		case *lockpb.HoldResponse_Granted:
 			h.Renewed(e.Granted)
 		case *lockpb.HoldResponse_Error:
-			err = errorOf(e.Error)
+			err = ErrorOf(e.Error)
 		case *lockpb.HoldResponse_Lost:
 			err = fmt.Errorf("the lease was lost (%s) as it was granted", e.Lost.GetReason())
 		}
@@ -84,8 +84,8 @@ func take(ctx context.Context, c *Client, req *lockpb.AcquireRequest, queued fun
 	return h, nil
 }
 
-// errorOf is the API's Error, a google.rpc.Status field for field, as an error.
-func errorOf(e *lockpb.Error) error {
+// ErrorOf is the API's Error, a google.rpc.Status field for field, as an error.
+func ErrorOf(e *lockpb.Error) error {
 	return status.FromProto(&spb.Status{Code: e.GetCode(), Message: e.GetMessage(), Details: e.GetDetails()}).Err()
 }
 
@@ -122,7 +122,7 @@ func (h *Held) follow(s holdStream) {
 		case *lockpb.HoldResponse_Released:
 			h.answer(nil)
 		case *lockpb.HoldResponse_Error:
-			if err := errorOf(e.Error); !h.answer(err) {
+			if err := ErrorOf(e.Error); !h.answer(err) {
 				s = h.refused(err) // the adopt was
 			}
 		}

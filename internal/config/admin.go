@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 )
 
@@ -45,8 +46,16 @@ func (s *AdminSection) compile(a *Admin, o Overrides) error {
 	case a.TokenFile == "" && a.ClientCA == "":
 		return errors.New("admin: want token_file or client_ca: nobody is served without a token or a certificate")
 	}
+	for _, host := range a.Hosts {
+		if ip := net.ParseIP(host); ip == nil && !hostName.MatchString(host) {
+			return fmt.Errorf("admin.hosts: %q: want a name or an address alone, without a scheme or a port, such as locks.example.com", host)
+		}
+	}
 	return a.private()
 }
+
+// hostName is a DNS name (RFC 1123).
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
 
 // private says what is wrong with an address at which a token would be sent in the
 // clear.

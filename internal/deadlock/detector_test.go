@@ -213,6 +213,58 @@ func TestDeadlockIsShownUntilItEnds(t *testing.T) {
 	})
 }
 
+// cut is a store that cannot be read while it is down.
+type cut struct {
+	Local
+	down atomic.Bool
+}
+
+func (c *cut) List(ctx context.Context, r *driver.ListRequest) (*driver.ListPage, error) {
+	if c.down.Load() {
+		return nil, driver.ErrUnavailable
+	}
+	return c.Local.List(ctx, r)
+}
+
+// A deadlock that a look could not see, because a store failed, is not told again.
+func TestDeadlockThatWasOutOfSightIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock})
+		at := &cut{Local: s}
+		var told []Deadlock
+		d := New(Options{
+			Stores: func() []Local { return []Local{at} }, Policy: func() (bool, bool) { return true, false },
+			Looked: func(_ *Finding, fresh []Deadlock) { told = append(told, fresh...) },
+		})
+		hold(t, s, "x", "a")
+		hold(t, s, "y", "b")
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		for lock, owner := range map[string]string{"y": "a", "x": "b"} {
+			waiting.Go(func() {
+				_, _ = s.Acquire(ctx, &backend.AcquireRequest{LockID: lock, OwnerID: owner, Wait: backend.Forever})
+			})
+		}
+		synctest.Wait()
+		for _, down := range []bool{false, true, true, false, false} {
+			at.down.Store(down)
+			if f, _ := d.Look(ctx); len(f.Deadlocks) == 0 != down {
+				t.Errorf("down %t: found %+v", down, f)
+			}
+		}
+		if len(told) != 1 {
+			t.Errorf("told %d times", len(told))
+		}
+		cancel()
+		waiting.Wait()
+		_ = s.Close()
+	})
+}
+
 // After a change of a backend's options its store is there twice, and those who
 // waited before wait at the older one.
 func TestDeadlockAtAReplacedBackendIsBroken(t *testing.T) {

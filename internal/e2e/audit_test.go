@@ -233,15 +233,15 @@ func releaseLine(t *testing.T, files []string) (file string, number int) {
 // grantLine is a line of a lock that was granted before.
 func grantLine(t *testing.T, files []string) (file string, number int) {
 	t.Helper()
-	first := int64(0)
+	first := map[string]int64{}
 	return someLine(t, files, func(l *audit.Line) bool {
-		if l.Type != events.TypeAcquired || l.LockID != "chaos/0" {
+		if l.Type != events.TypeAcquired || !strings.HasPrefix(l.LockID, "chaos/") {
 			return false
 		}
-		if first == 0 {
-			first = l.Token
+		if first[l.LockID] == 0 {
+			first[l.LockID] = l.Token
 		}
-		return l.Token > first
+		return l.Token > first[l.LockID]
 	})
 }
 

@@ -168,6 +168,8 @@ func TestIDsNameFacts(t *testing.T) {
 			{Kind: backend.Acquired, LockID: "a", Token: 7, RequestID: secret}, {Kind: backend.Acquired, LockID: "a", Token: 7, RequestID: secret + "2"},
 			{Kind: backend.Acquired, LockID: "a", Token: 8, RequestID: secret}, {Kind: backend.Acquired, LockID: "b", Token: 7, RequestID: secret},
 			{Kind: backend.Queued, LockID: "a", RequestID: secret}, {Kind: backend.Abandoned, LockID: "a", RequestID: secret},
+			{Kind: backend.Abandoned, LockID: "a", RequestID: secret, Ticket: 1}, {Kind: backend.Abandoned, LockID: "a", RequestID: secret, Ticket: 2},
+			{Kind: backend.Draining, LockID: "a", RequestID: secret},
 			{Kind: backend.Released, LockID: "a", Token: 7, RequestID: secret}, {Kind: backend.Released, LockID: "a", Token: 7, RequestID: secret, HoldCount: 1},
 			{Kind: backend.Released, LockID: "a", Token: 7, RequestID: secret + "2", HoldCount: 1},
 			{Kind: backend.Ended, LockID: "a", Token: 7, Cause: driver.CauseExpired}, {Kind: backend.Ended, LockID: "a", Token: 7, Cause: driver.CauseForced},

@@ -24,6 +24,7 @@ const (
 	TypeAdopted       = "adopted"
 	TypeCancelled     = "waiter_cancelled"
 	TypeReprioritized = "reprioritized"
+	TypeDraining      = "draining"
 	TypeDeadlock      = "deadlock"
 	TypeMissed        = "missed"
 )
@@ -45,7 +46,7 @@ type entry struct {
 	validUntil                       driver.Instant
 	expiresAt                        int64 // ns since 1970, by the store's clock; 0 if not known
 	position, queueLength, holdCount int32
-	priority                         uint8
+	priority                         int32
 	shared, ended                    bool
 	deadlock                         *lockpb.Deadlock
 }
@@ -127,7 +128,7 @@ func (t Teller) Happened(b backend.Event) {
 	e := entry{
 		backend: t.backend, lockID: b.LockID, ownerID: b.OwnerID, requestID: b.RequestID, token: b.Token, shared: b.Shared, reason: b.Reason, by: b.By,
 		position: count(b.Position), queueLength: count(b.QueueLength), holdCount: count(b.HoldCount),
-		ticket: b.Ticket, priority: uint8(b.Priority), ttl: b.TTL, validUntil: b.ValidUntil, attach: b.Attach, //nolint:gosec // at most driver.MaxPriority
+		ticket: b.Ticket, priority: count(b.Priority), ttl: b.TTL, validUntil: b.ValidUntil, attach: b.Attach,
 	}
 	if !b.ExpiresAt.IsZero() {
 		e.expiresAt = b.ExpiresAt.UnixNano()
@@ -147,6 +148,8 @@ func (t Teller) Happened(b backend.Event) {
 		e.kind = TypeCancelled
 	case backend.Reprioritized:
 		e.kind = TypeReprioritized
+	case backend.Draining:
+		e.kind = TypeDraining
 	case backend.Revoked:
 		e.kind = TypeForceReleased
 	case backend.Ended:

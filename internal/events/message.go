@@ -24,7 +24,7 @@ func (e *entry) id() string {
 	case e.kind == TypeReleased && e.holdCount == 0: // the lease's end, whichever hold was the last
 	case e.kind == TypeLost && e.requestID == "":
 		detail = "." + strconv.FormatInt(e.attach, 10)
-	case e.kind == TypeQueued && e.ticket != 0: // the place, of which a request may have several
+	case (e.kind == TypeQueued || e.kind == TypeAbandoned) && e.ticket != 0: // the place, of which a request may have several
 		detail = "." + hashed(e.lockID, e.requestID) + "." + strconv.FormatInt(e.ticket, 10)
 	case e.kind == TypeAdopted:
 		detail = "." + strconv.FormatInt(e.attach, 10)
@@ -47,7 +47,7 @@ func (e *entry) message(cursor string) *lockpb.Event {
 	return &lockpb.Event{
 		Id: e.id(), Cursor: cursor, Time: timestamppb.New(time.Unix(0, e.at)), Type: e.kind, LockId: e.lockID, OwnerId: e.ownerID,
 		FencingToken: e.token, Shared: e.shared, Reason: e.reason, Position: uint32(e.position), QueueLength: uint32(e.queueLength), //nolint:gosec // not negative
-		Operator: e.by, Ticket: e.ticket, Priority: uint32(e.priority),
+		Operator: e.by, Ticket: e.ticket, Priority: uint32(e.priority), //nolint:gosec // not negative
 		HoldCount: uint32(e.holdCount), Ended: e.ended, Deadlock: e.deadlock, //nolint:gosec // not negative
 	}
 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -137,7 +138,8 @@ func (r *Router) edit(req *backend.WaiterRequest, change func(Store) (*driver.Wa
 }
 
 // List reads a page of one backend's locks; the pages of all follow each other.
-// A page token is the branch's and the store's own.
+// A page token is the branch's and the store's own. A backend that cannot be reached
+// is named and passed over, if there are others.
 func (r *Router) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
 	p := *req
 	id, inner, _ := strings.Cut(req.PageToken, "/")
@@ -153,6 +155,9 @@ func (r *Router) List(ctx context.Context, req *driver.ListRequest) (*driver.Lis
 	}
 	p.PageToken = inner
 	page, err := b.store.List(ctx, &p)
+	if several := len(r.Branches()) > 1; several && errors.Is(err, driver.ErrUnavailable) && ctx.Err() == nil {
+		page, err = &driver.ListPage{Failed: []string{b.Name()}}, nil
+	}
 	switch {
 	case err != nil:
 		return nil, b.named("", err)

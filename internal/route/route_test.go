@@ -32,17 +32,34 @@ type world struct {
 	*route.Router
 	stores map[string]*backend.Store
 	of     map[string]*route.Branch
+	lists  map[string]*unlisted
+}
+
+// unlisted is a store of which no list can be had while it is down.
+type unlisted struct {
+	driver.Driver
+	down atomic.Bool
+}
+
+func (u *unlisted) Unwrap() driver.Driver { return u.Driver }
+
+func (u *unlisted) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
+	if u.down.Load() {
+		return nil, driver.ErrUnavailable
+	}
+	return u.Driver.List(ctx, req)
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{Router: route.New(driver.ProcessClock), stores: map[string]*backend.Store{}, of: map[string]*route.Branch{}}
+	w := &world{Router: route.New(driver.ProcessClock), stores: map[string]*backend.Store{}, of: map[string]*route.Branch{}, lists: map[string]*unlisted{}}
 	for _, name := range []string{"a", "b"} {
 		d, err := embedded.New(embedded.Options{Clock: driver.ProcessClock})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := backend.New(d, backend.Options{Name: name, Clock: driver.ProcessClock})
+		w.lists[name] = &unlisted{Driver: d}
+		s := backend.New(w.lists[name], backend.Options{Name: name, Clock: driver.ProcessClock})
 		w.stores[name] = s
 		w.of[name] = w.Branch(s, func(over renew.Store) *renew.Keeper {
 			return renew.New(over, renew.Options{Clock: driver.ProcessClock})
@@ -376,6 +393,37 @@ func TestListGoesThroughAllBackends(t *testing.T) {
 	}
 	if _, err := w.List(t.Context(), &driver.ListRequest{PageToken: "of nobody"}); !errors.Is(err, driver.ErrInvalid) {
 		t.Errorf("a token of nobody: %v", err)
+	}
+}
+
+// A backend that cannot be reached takes nothing from the list but its own locks, and
+// is named.
+func TestListNamesWhatItCouldNotRead(t *testing.T) {
+	w := newWorld(t)
+	defer w.close(t)
+	w.lead(t, "a/**", "a", "**", "b")
+	for _, down := range []string{"a", "b"} {
+		other := map[string]string{"a": "b", "b": "a"}[down]
+		w.acquire(t, backend.AcquireRequest{LockID: other + "/1"})
+		w.lists[down].down.Store(true)
+		var locks, failed []string
+		for token, pages := "", 0; pages < 100; pages++ {
+			page, err := w.List(t.Context(), &driver.ListRequest{PageToken: token})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range page.Locks {
+				locks = append(locks, l.LockID)
+			}
+			failed = append(failed, page.Failed...)
+			if token = page.NextPageToken; token == "" {
+				break
+			}
+		}
+		if !slices.Equal(locks, []string{other + "/1"}) || !slices.Equal(failed, []string{down}) {
+			t.Errorf("%s is down: %v, without %v", down, locks, failed)
+		}
+		w.lists[down].down.Store(false)
 	}
 }
 

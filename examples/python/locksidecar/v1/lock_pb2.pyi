@@ -136,7 +136,7 @@ class Lock(_message.Message):
     def __init__(self, lock_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., waiters: _Optional[_Iterable[_Union[Waiter, _Mapping]]] = ..., backend: _Optional[str] = ...) -> None: ...
 
 class Holder(_message.Message):
-    __slots__ = ("owner_id", "fencing_token", "shared", "hold_count", "ttl", "remaining", "expires_at", "revoked", "metadata")
+    __slots__ = ("owner_id", "fencing_token", "shared", "hold_count", "ttl", "remaining", "expires_at", "revoked", "metadata", "held_since")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +153,7 @@ class Holder(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    HELD_SINCE_FIELD_NUMBER: _ClassVar[int]
     owner_id: str
     fencing_token: int
     shared: bool
@@ -162,7 +163,8 @@ class Holder(_message.Message):
     expires_at: _timestamp_pb2.Timestamp
     revoked: bool
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., hold_count: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoked: bool = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    held_since: _timestamp_pb2.Timestamp
+    def __init__(self, owner_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., shared: bool = ..., hold_count: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoked: bool = ..., metadata: _Optional[_Mapping[str, str]] = ..., held_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Waiter(_message.Message):
     __slots__ = ("owner_id", "position", "shared", "priority", "ticket")
@@ -277,12 +279,14 @@ class ListRequest(_message.Message):
     def __init__(self, prefix: _Optional[str] = ..., contended: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("locks", "next_page_token")
+    __slots__ = ("locks", "next_page_token", "failed")
     LOCKS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
     locks: _containers.RepeatedCompositeFieldContainer[Lock]
     next_page_token: str
-    def __init__(self, locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    failed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, locks: _Optional[_Iterable[_Union[Lock, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., failed: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ForceReleaseRequest(_message.Message):
     __slots__ = ("lock_id", "fencing_token", "reason", "immediate")
@@ -325,16 +329,18 @@ class CancelWaiterResponse(_message.Message):
     def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
 
 class ReprioritizeRequest(_message.Message):
-    __slots__ = ("lock_id", "ticket", "priority", "reason")
+    __slots__ = ("lock_id", "ticket", "priority", "reason", "first")
     LOCK_ID_FIELD_NUMBER: _ClassVar[int]
     TICKET_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
     lock_id: str
     ticket: int
     priority: int
     reason: str
-    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    first: bool
+    def __init__(self, lock_id: _Optional[str] = ..., ticket: _Optional[int] = ..., priority: _Optional[int] = ..., reason: _Optional[str] = ..., first: bool = ...) -> None: ...
 
 class ReprioritizeResponse(_message.Message):
     __slots__ = ("lock_id", "waiter")
@@ -343,6 +349,18 @@ class ReprioritizeResponse(_message.Message):
     lock_id: str
     waiter: Waiter
     def __init__(self, lock_id: _Optional[str] = ..., waiter: _Optional[_Union[Waiter, _Mapping]] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("lock_id", "reason", "wait", "max_hold")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    MAX_HOLD_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    reason: str
+    wait: _duration_pb2.Duration
+    max_hold: _duration_pb2.Duration
+    def __init__(self, lock_id: _Optional[str] = ..., reason: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_hold: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("prefix", "after")

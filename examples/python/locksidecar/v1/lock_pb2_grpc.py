@@ -323,6 +323,11 @@ class AdminServiceStub(object):
                 request_serializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeRequest.SerializeToString,
                 response_deserializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_stream(
+                '/locksidecar.v1.AdminService/Drain',
+                request_serializer=locksidecar_dot_v1_dot_lock__pb2.DrainRequest.SerializeToString,
+                response_deserializer=locksidecar_dot_v1_dot_lock__pb2.HoldResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/locksidecar.v1.AdminService/Watch',
                 request_serializer=locksidecar_dot_v1_dot_lock__pb2.WatchRequest.SerializeToString,
@@ -375,6 +380,17 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Drain keeps everybody else from being granted the lock: its place goes before
+        all others, and once whoever holds the lock has released it, the drain holds it,
+        which its granted event tells: then nobody else does. It lasts as long as the
+        stream is open. The events are those of a Hold with one acquire.
+        POST /locks/{id}:drain answers with one JSON message a line.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch tells what this sidecar did for its applications and what it found
         expired, as it happens. The events of a fleet are those of all its
@@ -417,6 +433,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Reprioritize,
                     request_deserializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeRequest.FromString,
                     response_serializer=locksidecar_dot_v1_dot_lock__pb2.ReprioritizeResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_stream_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=locksidecar_dot_v1_dot_lock__pb2.DrainRequest.FromString,
+                    response_serializer=locksidecar_dot_v1_dot_lock__pb2.HoldResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -538,6 +559,33 @@ class AdminService(object):
             '/locksidecar.v1.AdminService/Reprioritize',
             locksidecar_dot_v1_dot_lock__pb2.ReprioritizeRequest.SerializeToString,
             locksidecar_dot_v1_dot_lock__pb2.ReprioritizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/locksidecar.v1.AdminService/Drain',
+            locksidecar_dot_v1_dot_lock__pb2.DrainRequest.SerializeToString,
+            locksidecar_dot_v1_dot_lock__pb2.HoldResponse.FromString,
             options,
             channel_credentials,
             insecure,

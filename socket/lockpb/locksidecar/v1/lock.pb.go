@@ -660,8 +660,10 @@ type Holder struct {
 	Remaining    *durationpb.Duration   `protobuf:"bytes,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	ExpiresAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Revoked by force-release: it cannot be renewed any more.
-	Revoked       bool              `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Revoked  bool              `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// About when it was granted, not earlier: what the token says, if it is a clock's.
+	HeldSince     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=held_since,json=heldSince,proto3" json:"held_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -755,6 +757,13 @@ func (x *Holder) GetRevoked() bool {
 func (x *Holder) GetMetadata() map[string]string {
 	if x != nil {
 		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Holder) GetHeldSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HeldSince
 	}
 	return nil
 }
@@ -1524,6 +1533,8 @@ type ListResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Locks         []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Backends that could not be read: their locks are missing.
+	Failed        []string `protobuf:"bytes,3,rep,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1570,6 +1581,13 @@ func (x *ListResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListResponse) GetFailed() []string {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
 }
 
 type ForceReleaseRequest struct {
@@ -1830,7 +1848,9 @@ type ReprioritizeRequest struct {
 	// 0 to 9, as in AcquireRequest.
 	Priority uint32 `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
 	// Why, at most 512 bytes; required.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Before all others, instead of a priority: the place shows the priority 1048576.
+	First         bool `protobuf:"varint,5,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1893,6 +1913,13 @@ func (x *ReprioritizeRequest) GetReason() string {
 	return ""
 }
 
+func (x *ReprioritizeRequest) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
 type ReprioritizeResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
@@ -1946,6 +1973,78 @@ func (x *ReprioritizeResponse) GetWaiter() *Waiter {
 	return nil
 }
 
+type DrainRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LockId string                 `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// Why, at most 512 bytes; required. Whoever inspects the lock sees it.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How long to wait for the holders. Unset: until the stream ends.
+	Wait *durationpb.Duration `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	// The longest time that the lock stays drained, from the granted event on. Unset:
+	// until the stream ends.
+	MaxHold       *durationpb.Duration `protobuf:"bytes,4,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DrainRequest) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *DrainRequest) GetMaxHold() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHold
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only events of locks whose ids start with this.
@@ -1959,7 +2058,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2070,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[24]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2083,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRequest) GetPrefix() string {
@@ -2021,6 +2120,7 @@ type Event struct {
 	// lost: an application was told that the lease held for it is lost.
 	// force_released: an operator revoked a lease, or ended it (ended).
 	// waiter_cancelled: an operator ended a wait, with the place ticket.
+	// draining: an operator asked that nobody else is granted the lock.
 	// reprioritized: an operator gave the place ticket another priority.
 	// missed: events before this one are not kept any more, or are of an earlier
 	// life of the sidecar. Read the state by List.
@@ -2035,7 +2135,7 @@ type Event struct {
 	// lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
 	// wait ran out), failed, undone (by a release that named only the request),
 	// deadlock (refused to break one) or forced (an operator ended it).
-	// force_released, waiter_cancelled, reprioritized: what the operator gave, if
+	// force_released, waiter_cancelled, reprioritized, draining: what the operator gave, if
 	// it is known.
 	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	// queued: from 1.
@@ -2050,7 +2150,7 @@ type Event struct {
 	Missed uint64 `protobuf:"varint,14,opt,name=missed,proto3" json:"missed,omitempty"`
 	// deadlock: what was found.
 	Deadlock *Deadlock `protobuf:"bytes,15,opt,name=deadlock,proto3" json:"deadlock,omitempty"`
-	// force_released, waiter_cancelled, reprioritized: who did it, as the kernel
+	// force_released, waiter_cancelled, reprioritized, draining: who did it, as the kernel
 	// tells: "uid=1000 gid=1000 pid=4711", or of the admin
 	// listener: the name of a certificate, or "token". Empty where it is not known.
 	Operator string `protobuf:"bytes,16,opt,name=operator,proto3" json:"operator,omitempty"`
@@ -2064,7 +2164,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2176,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[25]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2189,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Event) GetId() string {
@@ -2236,7 +2336,7 @@ type Deadlock struct {
 
 func (x *Deadlock) Reset() {
 	*x = Deadlock{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2348,7 @@ func (x *Deadlock) String() string {
 func (*Deadlock) ProtoMessage() {}
 
 func (x *Deadlock) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[26]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2361,7 @@ func (x *Deadlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deadlock.ProtoReflect.Descriptor instead.
 func (*Deadlock) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Deadlock) GetId() string {
@@ -2305,7 +2405,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2417,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[27]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2430,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Wait) GetLockId() string {
@@ -2392,7 +2492,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2504,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[28]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2517,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetStatusRequest) GetFindDeadlocks() bool {
@@ -2449,7 +2549,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2561,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[29]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2574,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Status) GetBuild() *Build {
@@ -2555,7 +2655,7 @@ type DeadlockSearch struct {
 
 func (x *DeadlockSearch) Reset() {
 	*x = DeadlockSearch{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2667,7 @@ func (x *DeadlockSearch) String() string {
 func (*DeadlockSearch) ProtoMessage() {}
 
 func (x *DeadlockSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[30]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2680,7 @@ func (x *DeadlockSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadlockSearch.ProtoReflect.Descriptor instead.
 func (*DeadlockSearch) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeadlockSearch) GetTime() *timestamppb.Timestamp {
@@ -2641,7 +2741,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2753,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[31]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2766,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Configuration) GetLoadedAt() *timestamppb.Timestamp {
@@ -2708,7 +2808,7 @@ type Build struct {
 
 func (x *Build) Reset() {
 	*x = Build{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +2820,7 @@ func (x *Build) String() string {
 func (*Build) ProtoMessage() {}
 
 func (x *Build) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[32]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +2833,7 @@ func (x *Build) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Build.ProtoReflect.Descriptor instead.
 func (*Build) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Build) GetVersion() string {
@@ -2780,7 +2880,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +2892,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[33]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +2905,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Backend) GetName() string {
@@ -2890,7 +2990,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3002,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[34]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3015,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Server) GetRole() string {
@@ -2998,7 +3098,7 @@ type Capabilities struct {
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3110,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_locksidecar_v1_lock_proto_msgTypes[35]
+	mi := &file_locksidecar_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3123,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_locksidecar_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Capabilities) GetMinTtl() *durationpb.Duration {
@@ -3185,7 +3285,7 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x120\n" +
 	"\aholders\x18\x03 \x03(\v2\x16.locksidecar.v1.HolderR\aholders\x120\n" +
 	"\awaiters\x18\x04 \x03(\v2\x16.locksidecar.v1.WaiterR\awaiters\x12\x18\n" +
-	"\abackend\x18\x05 \x01(\tR\abackend\"\xb9\x03\n" +
+	"\abackend\x18\x05 \x01(\tR\abackend\"\xf4\x03\n" +
 	"\x06Holder\x12\x19\n" +
 	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12\x16\n" +
@@ -3197,7 +3297,10 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x18\n" +
 	"\arevoked\x18\b \x01(\bR\arevoked\x12@\n" +
-	"\bmetadata\x18\t \x03(\v2$.locksidecar.v1.Holder.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\t \x03(\v2$.locksidecar.v1.Holder.MetadataEntryR\bmetadata\x129\n" +
+	"\n" +
+	"held_since\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\theldSince\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x01\n" +
@@ -3252,10 +3355,11 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\tcontended\x18\x02 \x01(\bR\tcontended\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"b\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"z\n" +
 	"\fListResponse\x12*\n" +
 	"\x05locks\x18\x01 \x03(\v2\x14.locksidecar.v1.LockR\x05locks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x89\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
+	"\x06failed\x18\x03 \x03(\tR\x06failed\"\x89\x01\n" +
 	"\x13ForceReleaseRequest\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12\x16\n" +
@@ -3271,15 +3375,21 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"_\n" +
 	"\x14CancelWaiterResponse\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
-	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"z\n" +
+	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"\x90\x01\n" +
 	"\x13ReprioritizeRequest\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x16\n" +
 	"\x06ticket\x18\x02 \x01(\x03R\x06ticket\x12\x1a\n" +
 	"\bpriority\x18\x03 \x01(\rR\bpriority\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"_\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05first\x18\x05 \x01(\bR\x05first\"_\n" +
 	"\x14ReprioritizeResponse\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12.\n" +
-	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"<\n" +
+	"\x06waiter\x18\x02 \x01(\v2\x16.locksidecar.v1.WaiterR\x06waiter\"\xa4\x01\n" +
+	"\fDrainRequest\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12-\n" +
+	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x124\n" +
+	"\bmax_hold\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\amaxHold\"<\n" +
 	"\fWatchRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\"\x8e\x04\n" +
@@ -3388,12 +3498,13 @@ const file_locksidecar_v1_lock_proto_rawDesc = "" +
 	"\x05Renew\x12\x1c.locksidecar.v1.RenewRequest\x1a\x15.locksidecar.v1.Lease\x12J\n" +
 	"\aRelease\x12\x1e.locksidecar.v1.ReleaseRequest\x1a\x1f.locksidecar.v1.ReleaseResponse\x127\n" +
 	"\x03Get\x12\x1a.locksidecar.v1.GetRequest\x1a\x14.locksidecar.v1.Lock\x12E\n" +
-	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xe9\x03\n" +
+	"\x04Hold\x12\x1b.locksidecar.v1.HoldRequest\x1a\x1c.locksidecar.v1.HoldResponse(\x010\x012\xb0\x04\n" +
 	"\fAdminService\x12A\n" +
 	"\x04List\x12\x1b.locksidecar.v1.ListRequest\x1a\x1c.locksidecar.v1.ListResponse\x12Y\n" +
 	"\fForceRelease\x12#.locksidecar.v1.ForceReleaseRequest\x1a$.locksidecar.v1.ForceReleaseResponse\x12Y\n" +
 	"\fCancelWaiter\x12#.locksidecar.v1.CancelWaiterRequest\x1a$.locksidecar.v1.CancelWaiterResponse\x12Y\n" +
-	"\fReprioritize\x12#.locksidecar.v1.ReprioritizeRequest\x1a$.locksidecar.v1.ReprioritizeResponse\x12>\n" +
+	"\fReprioritize\x12#.locksidecar.v1.ReprioritizeRequest\x1a$.locksidecar.v1.ReprioritizeResponse\x12E\n" +
+	"\x05Drain\x12\x1c.locksidecar.v1.DrainRequest\x1a\x1c.locksidecar.v1.HoldResponse0\x01\x12>\n" +
 	"\x05Watch\x12\x1c.locksidecar.v1.WatchRequest\x1a\x15.locksidecar.v1.Event0\x01\x12E\n" +
 	"\tGetStatus\x12 .locksidecar.v1.GetStatusRequest\x1a\x16.locksidecar.v1.StatusBHZFgithub.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1;lockpbb\x06proto3"
 
@@ -3409,7 +3520,7 @@ func file_locksidecar_v1_lock_proto_rawDescGZIP() []byte {
 	return file_locksidecar_v1_lock_proto_rawDescData
 }
 
-var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_locksidecar_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*AcquireRequest)(nil),        // 0: locksidecar.v1.AcquireRequest
 	(*Lease)(nil),                 // 1: locksidecar.v1.Lease
@@ -3435,104 +3546,110 @@ var file_locksidecar_v1_lock_proto_goTypes = []any{
 	(*CancelWaiterResponse)(nil),  // 21: locksidecar.v1.CancelWaiterResponse
 	(*ReprioritizeRequest)(nil),   // 22: locksidecar.v1.ReprioritizeRequest
 	(*ReprioritizeResponse)(nil),  // 23: locksidecar.v1.ReprioritizeResponse
-	(*WatchRequest)(nil),          // 24: locksidecar.v1.WatchRequest
-	(*Event)(nil),                 // 25: locksidecar.v1.Event
-	(*Deadlock)(nil),              // 26: locksidecar.v1.Deadlock
-	(*Wait)(nil),                  // 27: locksidecar.v1.Wait
-	(*GetStatusRequest)(nil),      // 28: locksidecar.v1.GetStatusRequest
-	(*Status)(nil),                // 29: locksidecar.v1.Status
-	(*DeadlockSearch)(nil),        // 30: locksidecar.v1.DeadlockSearch
-	(*Configuration)(nil),         // 31: locksidecar.v1.Configuration
-	(*Build)(nil),                 // 32: locksidecar.v1.Build
-	(*Backend)(nil),               // 33: locksidecar.v1.Backend
-	(*Server)(nil),                // 34: locksidecar.v1.Server
-	(*Capabilities)(nil),          // 35: locksidecar.v1.Capabilities
-	nil,                           // 36: locksidecar.v1.AcquireRequest.MetadataEntry
-	nil,                           // 37: locksidecar.v1.Lease.MetadataEntry
-	nil,                           // 38: locksidecar.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 41: google.protobuf.Any
+	(*DrainRequest)(nil),          // 24: locksidecar.v1.DrainRequest
+	(*WatchRequest)(nil),          // 25: locksidecar.v1.WatchRequest
+	(*Event)(nil),                 // 26: locksidecar.v1.Event
+	(*Deadlock)(nil),              // 27: locksidecar.v1.Deadlock
+	(*Wait)(nil),                  // 28: locksidecar.v1.Wait
+	(*GetStatusRequest)(nil),      // 29: locksidecar.v1.GetStatusRequest
+	(*Status)(nil),                // 30: locksidecar.v1.Status
+	(*DeadlockSearch)(nil),        // 31: locksidecar.v1.DeadlockSearch
+	(*Configuration)(nil),         // 32: locksidecar.v1.Configuration
+	(*Build)(nil),                 // 33: locksidecar.v1.Build
+	(*Backend)(nil),               // 34: locksidecar.v1.Backend
+	(*Server)(nil),                // 35: locksidecar.v1.Server
+	(*Capabilities)(nil),          // 36: locksidecar.v1.Capabilities
+	nil,                           // 37: locksidecar.v1.AcquireRequest.MetadataEntry
+	nil,                           // 38: locksidecar.v1.Lease.MetadataEntry
+	nil,                           // 39: locksidecar.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 42: google.protobuf.Any
 }
 var file_locksidecar_v1_lock_proto_depIdxs = []int32{
-	39, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	39, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	36, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
-	39, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	39, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	39, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
-	40, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
-	37, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
-	39, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	40, // 0: locksidecar.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	40, // 1: locksidecar.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	37, // 2: locksidecar.v1.AcquireRequest.metadata:type_name -> locksidecar.v1.AcquireRequest.MetadataEntry
+	40, // 3: locksidecar.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	40, // 4: locksidecar.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	40, // 5: locksidecar.v1.Lease.valid_for:type_name -> google.protobuf.Duration
+	41, // 6: locksidecar.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	38, // 7: locksidecar.v1.Lease.metadata:type_name -> locksidecar.v1.Lease.MetadataEntry
+	40, // 8: locksidecar.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 9: locksidecar.v1.Lock.holders:type_name -> locksidecar.v1.Holder
 	8,  // 10: locksidecar.v1.Lock.waiters:type_name -> locksidecar.v1.Waiter
-	39, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
-	39, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	40, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
-	38, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
-	0,  // 15: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
-	3,  // 16: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
-	10, // 17: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
-	39, // 18: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
-	39, // 19: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
-	13, // 20: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
-	1,  // 21: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
-	14, // 22: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
-	15, // 23: locksidecar.v1.HoldResponse.lost:type_name -> locksidecar.v1.Lost
-	4,  // 24: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
-	12, // 25: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
-	1,  // 26: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
-	41, // 27: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
-	39, // 28: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
-	6,  // 29: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
-	7,  // 30: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
-	8,  // 31: locksidecar.v1.CancelWaiterResponse.waiter:type_name -> locksidecar.v1.Waiter
-	8,  // 32: locksidecar.v1.ReprioritizeResponse.waiter:type_name -> locksidecar.v1.Waiter
-	40, // 33: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
-	26, // 34: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
-	27, // 35: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
-	32, // 36: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
-	33, // 37: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
-	31, // 38: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
-	26, // 39: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
-	30, // 40: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
-	40, // 41: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
-	40, // 42: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
-	35, // 43: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
-	34, // 44: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
-	40, // 45: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
-	39, // 46: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
-	39, // 47: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
-	39, // 48: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
-	39, // 49: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
-	39, // 50: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
-	0,  // 51: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
-	2,  // 52: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
-	3,  // 53: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
-	5,  // 54: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
-	9,  // 55: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
-	16, // 56: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
-	18, // 57: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
-	20, // 58: locksidecar.v1.AdminService.CancelWaiter:input_type -> locksidecar.v1.CancelWaiterRequest
-	22, // 59: locksidecar.v1.AdminService.Reprioritize:input_type -> locksidecar.v1.ReprioritizeRequest
-	24, // 60: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
-	28, // 61: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
-	1,  // 62: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
-	1,  // 63: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
-	4,  // 64: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
-	6,  // 65: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
-	11, // 66: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
-	17, // 67: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
-	19, // 68: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
-	21, // 69: locksidecar.v1.AdminService.CancelWaiter:output_type -> locksidecar.v1.CancelWaiterResponse
-	23, // 70: locksidecar.v1.AdminService.Reprioritize:output_type -> locksidecar.v1.ReprioritizeResponse
-	25, // 71: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
-	29, // 72: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
-	62, // [62:73] is the sub-list for method output_type
-	51, // [51:62] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	40, // 11: locksidecar.v1.Holder.ttl:type_name -> google.protobuf.Duration
+	40, // 12: locksidecar.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	41, // 13: locksidecar.v1.Holder.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 14: locksidecar.v1.Holder.metadata:type_name -> locksidecar.v1.Holder.MetadataEntry
+	41, // 15: locksidecar.v1.Holder.held_since:type_name -> google.protobuf.Timestamp
+	0,  // 16: locksidecar.v1.HoldRequest.acquire:type_name -> locksidecar.v1.AcquireRequest
+	3,  // 17: locksidecar.v1.HoldRequest.release:type_name -> locksidecar.v1.ReleaseRequest
+	10, // 18: locksidecar.v1.HoldRequest.adopt:type_name -> locksidecar.v1.AdoptRequest
+	40, // 19: locksidecar.v1.AdoptRequest.ttl:type_name -> google.protobuf.Duration
+	40, // 20: locksidecar.v1.AdoptRequest.max_hold:type_name -> google.protobuf.Duration
+	13, // 21: locksidecar.v1.HoldResponse.queued:type_name -> locksidecar.v1.Queued
+	1,  // 22: locksidecar.v1.HoldResponse.granted:type_name -> locksidecar.v1.Lease
+	14, // 23: locksidecar.v1.HoldResponse.at_risk:type_name -> locksidecar.v1.AtRisk
+	15, // 24: locksidecar.v1.HoldResponse.lost:type_name -> locksidecar.v1.Lost
+	4,  // 25: locksidecar.v1.HoldResponse.released:type_name -> locksidecar.v1.ReleaseResponse
+	12, // 26: locksidecar.v1.HoldResponse.error:type_name -> locksidecar.v1.Error
+	1,  // 27: locksidecar.v1.HoldResponse.renewed:type_name -> locksidecar.v1.Lease
+	42, // 28: locksidecar.v1.Error.details:type_name -> google.protobuf.Any
+	40, // 29: locksidecar.v1.AtRisk.valid_for:type_name -> google.protobuf.Duration
+	6,  // 30: locksidecar.v1.ListResponse.locks:type_name -> locksidecar.v1.Lock
+	7,  // 31: locksidecar.v1.ForceReleaseResponse.holder:type_name -> locksidecar.v1.Holder
+	8,  // 32: locksidecar.v1.CancelWaiterResponse.waiter:type_name -> locksidecar.v1.Waiter
+	8,  // 33: locksidecar.v1.ReprioritizeResponse.waiter:type_name -> locksidecar.v1.Waiter
+	40, // 34: locksidecar.v1.DrainRequest.wait:type_name -> google.protobuf.Duration
+	40, // 35: locksidecar.v1.DrainRequest.max_hold:type_name -> google.protobuf.Duration
+	41, // 36: locksidecar.v1.Event.time:type_name -> google.protobuf.Timestamp
+	27, // 37: locksidecar.v1.Event.deadlock:type_name -> locksidecar.v1.Deadlock
+	28, // 38: locksidecar.v1.Deadlock.waits:type_name -> locksidecar.v1.Wait
+	33, // 39: locksidecar.v1.Status.build:type_name -> locksidecar.v1.Build
+	34, // 40: locksidecar.v1.Status.backends:type_name -> locksidecar.v1.Backend
+	32, // 41: locksidecar.v1.Status.configuration:type_name -> locksidecar.v1.Configuration
+	27, // 42: locksidecar.v1.Status.deadlocks:type_name -> locksidecar.v1.Deadlock
+	31, // 43: locksidecar.v1.Status.deadlock_search:type_name -> locksidecar.v1.DeadlockSearch
+	41, // 44: locksidecar.v1.DeadlockSearch.time:type_name -> google.protobuf.Timestamp
+	41, // 45: locksidecar.v1.Configuration.loaded_at:type_name -> google.protobuf.Timestamp
+	36, // 46: locksidecar.v1.Backend.capabilities:type_name -> locksidecar.v1.Capabilities
+	35, // 47: locksidecar.v1.Backend.servers:type_name -> locksidecar.v1.Server
+	41, // 48: locksidecar.v1.Server.checked_at:type_name -> google.protobuf.Timestamp
+	40, // 49: locksidecar.v1.Capabilities.min_ttl:type_name -> google.protobuf.Duration
+	40, // 50: locksidecar.v1.Capabilities.max_ttl:type_name -> google.protobuf.Duration
+	40, // 51: locksidecar.v1.Capabilities.lateness:type_name -> google.protobuf.Duration
+	40, // 52: locksidecar.v1.Capabilities.poll:type_name -> google.protobuf.Duration
+	40, // 53: locksidecar.v1.Capabilities.retention:type_name -> google.protobuf.Duration
+	0,  // 54: locksidecar.v1.LockService.Acquire:input_type -> locksidecar.v1.AcquireRequest
+	2,  // 55: locksidecar.v1.LockService.Renew:input_type -> locksidecar.v1.RenewRequest
+	3,  // 56: locksidecar.v1.LockService.Release:input_type -> locksidecar.v1.ReleaseRequest
+	5,  // 57: locksidecar.v1.LockService.Get:input_type -> locksidecar.v1.GetRequest
+	9,  // 58: locksidecar.v1.LockService.Hold:input_type -> locksidecar.v1.HoldRequest
+	16, // 59: locksidecar.v1.AdminService.List:input_type -> locksidecar.v1.ListRequest
+	18, // 60: locksidecar.v1.AdminService.ForceRelease:input_type -> locksidecar.v1.ForceReleaseRequest
+	20, // 61: locksidecar.v1.AdminService.CancelWaiter:input_type -> locksidecar.v1.CancelWaiterRequest
+	22, // 62: locksidecar.v1.AdminService.Reprioritize:input_type -> locksidecar.v1.ReprioritizeRequest
+	24, // 63: locksidecar.v1.AdminService.Drain:input_type -> locksidecar.v1.DrainRequest
+	25, // 64: locksidecar.v1.AdminService.Watch:input_type -> locksidecar.v1.WatchRequest
+	29, // 65: locksidecar.v1.AdminService.GetStatus:input_type -> locksidecar.v1.GetStatusRequest
+	1,  // 66: locksidecar.v1.LockService.Acquire:output_type -> locksidecar.v1.Lease
+	1,  // 67: locksidecar.v1.LockService.Renew:output_type -> locksidecar.v1.Lease
+	4,  // 68: locksidecar.v1.LockService.Release:output_type -> locksidecar.v1.ReleaseResponse
+	6,  // 69: locksidecar.v1.LockService.Get:output_type -> locksidecar.v1.Lock
+	11, // 70: locksidecar.v1.LockService.Hold:output_type -> locksidecar.v1.HoldResponse
+	17, // 71: locksidecar.v1.AdminService.List:output_type -> locksidecar.v1.ListResponse
+	19, // 72: locksidecar.v1.AdminService.ForceRelease:output_type -> locksidecar.v1.ForceReleaseResponse
+	21, // 73: locksidecar.v1.AdminService.CancelWaiter:output_type -> locksidecar.v1.CancelWaiterResponse
+	23, // 74: locksidecar.v1.AdminService.Reprioritize:output_type -> locksidecar.v1.ReprioritizeResponse
+	11, // 75: locksidecar.v1.AdminService.Drain:output_type -> locksidecar.v1.HoldResponse
+	26, // 76: locksidecar.v1.AdminService.Watch:output_type -> locksidecar.v1.Event
+	30, // 77: locksidecar.v1.AdminService.GetStatus:output_type -> locksidecar.v1.Status
+	66, // [66:78] is the sub-list for method output_type
+	54, // [54:66] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_locksidecar_v1_lock_proto_init() }
@@ -3560,7 +3677,7 @@ func file_locksidecar_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_locksidecar_v1_lock_proto_rawDesc), len(file_locksidecar_v1_lock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

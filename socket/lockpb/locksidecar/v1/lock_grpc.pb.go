@@ -313,6 +313,7 @@ const (
 	AdminService_ForceRelease_FullMethodName = "/locksidecar.v1.AdminService/ForceRelease"
 	AdminService_CancelWaiter_FullMethodName = "/locksidecar.v1.AdminService/CancelWaiter"
 	AdminService_Reprioritize_FullMethodName = "/locksidecar.v1.AdminService/Reprioritize"
+	AdminService_Drain_FullMethodName        = "/locksidecar.v1.AdminService/Drain"
 	AdminService_Watch_FullMethodName        = "/locksidecar.v1.AdminService/Watch"
 	AdminService_GetStatus_FullMethodName    = "/locksidecar.v1.AdminService/GetStatus"
 )
@@ -339,6 +340,12 @@ type AdminServiceClient interface {
 	// Reprioritize gives another's place another priority, and so another position.
 	// POST /locks/{id}:reprioritize
 	Reprioritize(ctx context.Context, in *ReprioritizeRequest, opts ...grpc.CallOption) (*ReprioritizeResponse, error)
+	// Drain keeps everybody else from being granted the lock: its place goes before
+	// all others, and once whoever holds the lock has released it, the drain holds it,
+	// which its granted event tells: then nobody else does. It lasts as long as the
+	// stream is open. The events are those of a Hold with one acquire.
+	// POST /locks/{id}:drain answers with one JSON message a line.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HoldResponse], error)
 	// Watch tells what this sidecar did for its applications and what it found
 	// expired, as it happens. The events of a fleet are those of all its
 	// sidecars. The first bytes of the answer carry, in the metadata (over HTTP
@@ -399,9 +406,28 @@ func (c *adminServiceClient) Reprioritize(ctx context.Context, in *ReprioritizeR
 	return out, nil
 }
 
+func (c *adminServiceClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HoldResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_Drain_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DrainRequest, HoldResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_DrainClient = grpc.ServerStreamingClient[HoldResponse]
+
 func (c *adminServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -450,6 +476,12 @@ type AdminServiceServer interface {
 	// Reprioritize gives another's place another priority, and so another position.
 	// POST /locks/{id}:reprioritize
 	Reprioritize(context.Context, *ReprioritizeRequest) (*ReprioritizeResponse, error)
+	// Drain keeps everybody else from being granted the lock: its place goes before
+	// all others, and once whoever holds the lock has released it, the drain holds it,
+	// which its granted event tells: then nobody else does. It lasts as long as the
+	// stream is open. The events are those of a Hold with one acquire.
+	// POST /locks/{id}:drain answers with one JSON message a line.
+	Drain(*DrainRequest, grpc.ServerStreamingServer[HoldResponse]) error
 	// Watch tells what this sidecar did for its applications and what it found
 	// expired, as it happens. The events of a fleet are those of all its
 	// sidecars. The first bytes of the answer carry, in the metadata (over HTTP
@@ -481,6 +513,9 @@ func (UnimplementedAdminServiceServer) CancelWaiter(context.Context, *CancelWait
 }
 func (UnimplementedAdminServiceServer) Reprioritize(context.Context, *ReprioritizeRequest) (*ReprioritizeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reprioritize not implemented")
+}
+func (UnimplementedAdminServiceServer) Drain(*DrainRequest, grpc.ServerStreamingServer[HoldResponse]) error {
+	return status.Error(codes.Unimplemented, "method Drain not implemented")
 }
 func (UnimplementedAdminServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
@@ -581,6 +616,17 @@ func _AdminService_Reprioritize_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Drain_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DrainRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Drain(m, &grpc.GenericServerStream[DrainRequest, HoldResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_DrainServer = grpc.ServerStreamingServer[HoldResponse]
+
 func _AdminService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -639,6 +685,11 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Drain",
+			Handler:       _AdminService_Drain_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Watch",
 			Handler:       _AdminService_Watch_Handler,

@@ -193,6 +193,8 @@ export interface Holder {
   /** Revoked by force-release: it cannot be renewed any more. */
   revoked: boolean;
   metadata: { [key: string]: string };
+  /** About when it was granted, not earlier: what the token says, if it is a clock's. */
+  held_since: Timestamp | undefined;
 }
 
 export interface Holder_MetadataEntry {
@@ -315,6 +317,8 @@ export interface ListRequest {
 export interface ListResponse {
   locks: Lock[];
   next_page_token: string;
+  /** Backends that could not be read: their locks are missing. */
+  failed: string[];
 }
 
 export interface ForceReleaseRequest {
@@ -365,12 +369,29 @@ export interface ReprioritizeRequest {
   priority: number;
   /** Why, at most 512 bytes; required. */
   reason: string;
+  /** Before all others, instead of a priority: the place shows the priority 1048576. */
+  first: boolean;
 }
 
 export interface ReprioritizeResponse {
   lock_id: string;
   /** The place as it is now. */
   waiter: Waiter | undefined;
+}
+
+export interface DrainRequest {
+  lock_id: string;
+  /** Why, at most 512 bytes; required. Whoever inspects the lock sees it. */
+  reason: string;
+  /** How long to wait for the holders. Unset: until the stream ends. */
+  wait:
+    | Duration
+    | undefined;
+  /**
+   * The longest time that the lock stays drained, from the granted event on. Unset:
+   * until the stream ends.
+   */
+  max_hold: Duration | undefined;
 }
 
 export interface WatchRequest {
@@ -405,6 +426,7 @@ export interface Event {
    * lost: an application was told that the lease held for it is lost.
    * force_released: an operator revoked a lease, or ended it (ended).
    * waiter_cancelled: an operator ended a wait, with the place ticket.
+   * draining: an operator asked that nobody else is granted the lock.
    * reprioritized: an operator gave the place ticket another priority.
    * missed: events before this one are not kept any more, or are of an earlier
    * life of the sidecar. Read the state by List.
@@ -421,7 +443,7 @@ export interface Event {
    * lost: as in Lost. abandoned: left (the caller left), timeout (a bounded
    * wait ran out), failed, undone (by a release that named only the request),
    * deadlock (refused to break one) or forced (an operator ended it).
-   * force_released, waiter_cancelled, reprioritized: what the operator gave, if
+   * force_released, waiter_cancelled, reprioritized, draining: what the operator gave, if
    * it is known.
    */
   reason: string;
@@ -440,7 +462,7 @@ export interface Event {
     | Deadlock
     | undefined;
   /**
-   * force_released, waiter_cancelled, reprioritized: who did it, as the kernel
+   * force_released, waiter_cancelled, reprioritized, draining: who did it, as the kernel
    * tells: "uid=1000 gid=1000 pid=4711", or of the admin
    * listener: the name of a certificate, or "token". Empty where it is not known.
    */
@@ -1549,6 +1571,7 @@ function createBaseHolder(): Holder {
     expires_at: undefined,
     revoked: false,
     metadata: {},
+    held_since: undefined,
   };
 }
 
@@ -1584,6 +1607,9 @@ export const Holder: MessageFns<Holder> = {
     Object.entries(message.metadata).forEach(([key, value]) => {
       Holder_MetadataEntry.encode({ key: key as any, value }, writer.uint32(74).fork()).join();
     });
+    if (message.held_since !== undefined) {
+      Timestamp.encode(message.held_since, writer.uint32(82).fork()).join();
+    }
     return writer;
   },
 
@@ -1669,6 +1695,14 @@ export const Holder: MessageFns<Holder> = {
           }
           continue;
         }
+        case 10: {
+          if (tag !== 82) {
+            break;
+          }
+
+          message.held_since = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -1701,6 +1735,9 @@ export const Holder: MessageFns<Holder> = {
       }
       return acc;
     }, {});
+    message.held_since = (object.held_since !== undefined && object.held_since !== null)
+      ? Timestamp.fromPartial(object.held_since)
+      : undefined;
     return message;
   },
 };
@@ -2611,7 +2648,7 @@ export const ListRequest: MessageFns<ListRequest> = {
 };
 
 function createBaseListResponse(): ListResponse {
-  return { locks: [], next_page_token: "" };
+  return { locks: [], next_page_token: "", failed: [] };
 }
 
 export const ListResponse: MessageFns<ListResponse> = {
@@ -2621,6 +2658,9 @@ export const ListResponse: MessageFns<ListResponse> = {
     }
     if (message.next_page_token !== "") {
       writer.uint32(18).string(message.next_page_token);
+    }
+    for (const v of message.failed) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -2648,6 +2688,14 @@ export const ListResponse: MessageFns<ListResponse> = {
           message.next_page_token = reader.string();
           continue;
         }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.failed.push(reader.string());
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -2664,6 +2712,7 @@ export const ListResponse: MessageFns<ListResponse> = {
     const message = createBaseListResponse();
     message.locks = object.locks?.map((e) => Lock.fromPartial(e)) || [];
     message.next_page_token = object.next_page_token ?? "";
+    message.failed = object.failed?.map((e) => e) || [];
     return message;
   },
 };
@@ -2959,7 +3008,7 @@ export const CancelWaiterResponse: MessageFns<CancelWaiterResponse> = {
 };
 
 function createBaseReprioritizeRequest(): ReprioritizeRequest {
-  return { lock_id: "", ticket: 0n, priority: 0, reason: "" };
+  return { lock_id: "", ticket: 0n, priority: 0, reason: "", first: false };
 }
 
 export const ReprioritizeRequest: MessageFns<ReprioritizeRequest> = {
@@ -2978,6 +3027,9 @@ export const ReprioritizeRequest: MessageFns<ReprioritizeRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(34).string(message.reason);
+    }
+    if (message.first !== false) {
+      writer.uint32(40).bool(message.first);
     }
     return writer;
   },
@@ -3021,6 +3073,14 @@ export const ReprioritizeRequest: MessageFns<ReprioritizeRequest> = {
           message.reason = reader.string();
           continue;
         }
+        case 5: {
+          if (tag !== 40) {
+            break;
+          }
+
+          message.first = reader.bool();
+          continue;
+        }
       }
       if ((tag & 7) === 4 || tag === 0) {
         break;
@@ -3039,6 +3099,7 @@ export const ReprioritizeRequest: MessageFns<ReprioritizeRequest> = {
     message.ticket = object.ticket ?? 0n;
     message.priority = object.priority ?? 0;
     message.reason = object.reason ?? "";
+    message.first = object.first ?? false;
     return message;
   },
 };
@@ -3098,6 +3159,90 @@ export const ReprioritizeResponse: MessageFns<ReprioritizeResponse> = {
     message.lock_id = object.lock_id ?? "";
     message.waiter = (object.waiter !== undefined && object.waiter !== null)
       ? Waiter.fromPartial(object.waiter)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDrainRequest(): DrainRequest {
+  return { lock_id: "", reason: "", wait: undefined, max_hold: undefined };
+}
+
+export const DrainRequest: MessageFns<DrainRequest> = {
+  encode(message: DrainRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lock_id !== "") {
+      writer.uint32(10).string(message.lock_id);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.wait !== undefined) {
+      Duration.encode(message.wait, writer.uint32(26).fork()).join();
+    }
+    if (message.max_hold !== undefined) {
+      Duration.encode(message.max_hold, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseDrainRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.lock_id = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.reason = reader.string();
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.wait = Duration.decode(reader, reader.uint32());
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.max_hold = Duration.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+
+  create<I extends Exact<DeepPartial<DrainRequest>, I>>(base?: I): DrainRequest {
+    return DrainRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainRequest>, I>>(object: I): DrainRequest {
+    const message = createBaseDrainRequest();
+    message.lock_id = object.lock_id ?? "";
+    message.reason = object.reason ?? "";
+    message.wait = (object.wait !== undefined && object.wait !== null) ? Duration.fromPartial(object.wait) : undefined;
+    message.max_hold = (object.max_hold !== undefined && object.max_hold !== null)
+      ? Duration.fromPartial(object.max_hold)
       : undefined;
     return message;
   },
@@ -4850,6 +4995,22 @@ export const AdminServiceService = {
     responseDeserialize: (value: Buffer): ReprioritizeResponse => ReprioritizeResponse.decode(value),
   },
   /**
+   * Drain keeps everybody else from being granted the lock: its place goes before
+   * all others, and once whoever holds the lock has released it, the drain holds it,
+   * which its granted event tells: then nobody else does. It lasts as long as the
+   * stream is open. The events are those of a Hold with one acquire.
+   * POST /locks/{id}:drain answers with one JSON message a line.
+   */
+  drain: {
+    path: "/locksidecar.v1.AdminService/Drain",
+    requestStream: false,
+    responseStream: true,
+    requestSerialize: (value: DrainRequest): Buffer => Buffer.from(DrainRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainRequest => DrainRequest.decode(value),
+    responseSerialize: (value: HoldResponse): Buffer => Buffer.from(HoldResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): HoldResponse => HoldResponse.decode(value),
+  },
+  /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
    * sidecars. The first bytes of the answer carry, in the metadata (over HTTP
@@ -4906,6 +5067,14 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    * POST /locks/{id}:reprioritize
    */
   reprioritize: handleUnaryCall<ReprioritizeRequest, ReprioritizeResponse>;
+  /**
+   * Drain keeps everybody else from being granted the lock: its place goes before
+   * all others, and once whoever holds the lock has released it, the drain holds it,
+   * which its granted event tells: then nobody else does. It lasts as long as the
+   * stream is open. The events are those of a Hold with one acquire.
+   * POST /locks/{id}:drain answers with one JSON message a line.
+   */
+  drain: handleServerStreamingCall<DrainRequest, HoldResponse>;
   /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
@@ -5000,6 +5169,15 @@ export interface AdminServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReprioritizeResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Drain keeps everybody else from being granted the lock: its place goes before
+   * all others, and once whoever holds the lock has released it, the drain holds it,
+   * which its granted event tells: then nobody else does. It lasts as long as the
+   * stream is open. The events are those of a Hold with one acquire.
+   * POST /locks/{id}:drain answers with one JSON message a line.
+   */
+  drain(request: DrainRequest, options?: Partial<CallOptions>): ClientReadableStream<HoldResponse>;
+  drain(request: DrainRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<HoldResponse>;
   /**
    * Watch tells what this sidecar did for its applications and what it found
    * expired, as it happens. The events of a fleet are those of all its
