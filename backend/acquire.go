@@ -229,8 +229,9 @@ func (q *acquisition) await(res *driver.AcquireResult, err error) (*Lease, error
 		pause := q.s.jitter(q.s.caps.Poll)
 		if err == nil {
 			q.answered(res)
-			q.report(res)
+			q.announce(res)
 			q.goFirst(res)
+			q.report(res)
 			pause = min(pause, res.RetryAfter)
 		}
 		if retry == nil {
@@ -305,18 +306,21 @@ func (q *acquisition) abandoned(reason string) {
 	})
 }
 
-// report tells the observer a new place, and the caller its position when it
-// moved, at most once a second.
-func (q *acquisition) report(res *driver.AcquireResult) {
-	position, length := res.Position, res.QueueLength
-	q.place.length.Store(int32(min(length, 1<<31-1))) //nolint:gosec // not negative
+// announce tells the observer a new place.
+func (q *acquisition) announce(res *driver.AcquireResult) {
 	if !q.announced || q.ticket != res.Ticket {
 		q.announced, q.ticket = true, res.Ticket
 		q.s.o.Observer.Happened(Event{
 			Kind: Queued, LockID: q.req.LockID, OwnerID: q.attempt.OwnerID, RequestID: q.attempt.RequestID,
-			Shared: q.req.Shared, Position: position, QueueLength: length, Ticket: res.Ticket, Priority: q.req.Priority, Sent: q.asked,
+			Shared: q.req.Shared, Position: res.Position, QueueLength: res.QueueLength, Ticket: res.Ticket, Priority: q.req.Priority, Sent: q.asked,
 		})
 	}
+}
+
+// report tells the caller its position when it moved, at most once a second.
+func (q *acquisition) report(res *driver.AcquireResult) {
+	position, length := res.Position, res.QueueLength
+	q.place.length.Store(int32(min(length, 1<<31-1))) //nolint:gosec // not negative
 	if q.req.OnQueued == nil || position == q.told.position && length == q.told.length {
 		return
 	}

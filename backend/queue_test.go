@@ -211,6 +211,59 @@ func TestDrainGoesBeforeAllAndIsTold(t *testing.T) {
 	})
 }
 
+// Whoever drains is told where the drain stands, not where its place was before it
+// was put first.
+func TestDrainIsToldThatItIsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two, _, _ := twoSidecars(t)
+		defer func() { _, _ = one.Close(), two.Close() }()
+		if _, err := one.Acquire(t.Context(), &backend.AcquireRequest{LockID: "a", OwnerID: "holder", TTL: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			_, _ = one.Acquire(ctx, &backend.AcquireRequest{LockID: "a", OwnerID: "waiter", Priority: driver.MaxPriority, Wait: backend.Forever})
+		})
+		synctest.Wait()
+		var told []int
+		waiting.Go(func() {
+			_, _ = two.Acquire(ctx, &backend.AcquireRequest{
+				LockID: "a", OwnerID: "drain", Wait: backend.Forever, Drain: &backend.Drain{},
+				OnQueued: func(position, _ int) { told = append(told, position) },
+			})
+		})
+		synctest.Wait()
+		cancel()
+		waiting.Wait()
+		if !slices.Equal(told, []int{1}) {
+			t.Errorf("told to stand at %v", told)
+		}
+	})
+}
+
+// The limits of what applications may say are not those of a drain, whose owner and
+// metadata the sidecar makes.
+func TestDrainIsNotBoundByTheLimitsOfApplications(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock, Limits: backend.Limits{OwnerID: 4, MetadataKeys: 1, MetadataBytes: 8}})
+		defer func() { _ = s.Close() }()
+		req := &backend.AcquireRequest{LockID: "a", OwnerID: "drain-1234", Metadata: map[string]string{"operator": "me", "reason": "why"}}
+		var invalid *backend.InvalidError
+		if _, err := s.Acquire(t.Context(), req); !errors.As(err, &invalid) {
+			t.Errorf("an application: %v", err)
+		}
+		req.Drain = &backend.Drain{Reason: "why", By: "me"}
+		if l, err := s.Acquire(t.Context(), req); err != nil || l.Metadata["reason"] != "why" {
+			t.Errorf("a drain: %+v, %v", l, err)
+		}
+	})
+}
+
 // outage makes attempts fail while it is down.
 type outage struct {
 	driver.Driver

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode"
@@ -151,13 +152,19 @@ func (s *Store) attempt(req *AcquireRequest) (*driver.AcquireRequest, string, er
 	if err := ValidLockID(req.LockID); err != nil {
 		return nil, "", err
 	}
-	if err := validText("owner_id", req.OwnerID, s.o.Limits.OwnerID); err != nil {
+	limits := s.o.Limits
+	if req.Drain != nil {
+		// A drain's owner and metadata are the sidecar's own, and bounded by what its
+		// reason may be: a limit for applications must not keep an operator out.
+		limits = Limits{OwnerID: MaxOwnerID, MetadataKeys: MaxMetadataKeys, MetadataBytes: math.MaxInt}
+	}
+	if err := validText("owner_id", req.OwnerID, limits.OwnerID); err != nil {
 		return nil, "", err
 	}
 	if err := validText("request_id", req.RequestID, MaxRequestID); err != nil {
 		return nil, "", err
 	}
-	if err := s.o.Limits.validMetadata(req.Metadata); err != nil {
+	if err := limits.validMetadata(req.Metadata); err != nil {
 		return nil, "", err
 	}
 	ttl, err := s.validTTL(req.TTL)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -236,6 +237,22 @@ func TestRefusalsAreCertain(t *testing.T) {
 		server.Must(t, "ACL", "SETUSER", "rotated", "resetpass", ">second")
 		server.Must(t, "CLIENT", "KILL", "USER", "rotated")
 		granted(t, s, request("rotated", "before")) // on a new connection
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		server.Must(t, "CLIENT", "KILL", "USER", "rotated")
+		for { // until a call needs a new connection
+			_, err := s.Acquire(t.Context(), request("rotated", "before"))
+			if errors.Is(err, fs.ErrNotExist) {
+				if !errors.Is(err, driver.ErrUnavailable) {
+					t.Errorf("without the file: %v", err)
+				}
+				break
+			}
+			if err == nil {
+				t.Fatal("granted without a password")
+			}
+		}
 	})
 	t.Run("no password", func(t *testing.T) {
 		server.Must(t, "ACL", "SETUSER", "default", "resetpass", ">secret")

@@ -66,6 +66,9 @@ func (f passwordFile) credentials(user string) func(context.Context) (string, st
 	}
 	return func(context.Context) (string, string, error) {
 		password, err := f.read()
+		if err != nil {
+			err = unsentError{err} // no command goes before the credentials
+		}
 		return user, password, err
 	}
 }

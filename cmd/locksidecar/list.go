@@ -44,12 +44,14 @@ func newList(g *global) *cobra.Command {
 			return err
 		}
 		if g.output == "json" {
-			return printJSON(c.OutOrStdout(), all)
+			err = printJSON(c.OutOrStdout(), all)
+		} else {
+			err = printLocks(c.OutOrStdout(), painted(c.OutOrStdout()), all)
 		}
-		if err := unread(c.ErrOrStderr(), all); err != nil {
-			return err
+		if err == nil && len(all.GetFailed()) > 0 {
+			err = errors.Join(unread(c.ErrOrStderr(), all), &exitError{code: exitNoDaemon})
 		}
-		return printLocks(c.OutOrStdout(), painted(c.OutOrStdout()), all)
+		return err
 	})
 }
 

@@ -305,6 +305,16 @@ func TestNoFalseAlarm(t *testing.T) {
 			s.released("x", b)
 			s.released("x", s.acquired("x", "o2", ticket(1, 0)))
 		},
+		"a drain goes first, and the answer that says so is lost": func(_ *fleet, s, _ *sidecar) {
+			a := s.acquired("x", "o1")
+			s.queued("x", "o2", 1, 9)
+			s.write(&Line{Type: "draining", LockID: "x", OwnerID: "drain", Request: "r-drain", Backend: "main", Reason: "repairs", By: "ops"})
+			s.queued("x", "drain", 2, 9)
+			s.released("x", a)
+			b := s.acquired("x", "drain", ticket(2, 9))
+			s.released("x", b)
+			s.released("x", s.acquired("x", "o2", ticket(1, 9)))
+		},
 		"an operator ends a wait": func(_ *fleet, s, _ *sidecar) {
 			a := s.acquired("x", "o1")
 			s.queued("x", "o2", 1, 0)

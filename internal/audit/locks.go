@@ -30,6 +30,8 @@ type lock struct {
 	abandoned map[string]instant
 	// moved are the tickets of places to which an operator gave another priority.
 	moved map[int64]bool
+	// drains are the requests that an operator's drain put before all others.
+	drains map[string]bool
 }
 
 type placeName struct {
@@ -116,7 +118,7 @@ func (p *pass) line(at where, l *Line) {
 	if k == nil {
 		k = &lock{
 			id: l.LockID, grants: make(map[int64]*grant), places: make(map[placeName]*place), queued: make(map[string]bool),
-			abandoned: make(map[string]instant), moved: make(map[int64]bool),
+			abandoned: make(map[string]instant), moved: make(map[int64]bool), drains: make(map[string]bool),
 		}
 		p.locks[l.LockID] = k
 	}
@@ -150,6 +152,10 @@ func (p *pass) line(at where, l *Line) {
 		}
 	case events.TypeReprioritized:
 		k.moved[l.Ticket] = true
+	case events.TypeDraining:
+		// Its place may have been moved by a call whose answer was lost, which no line
+		// tells.
+		k.drains[p.text(l.Request)] = true
 	case events.TypeAbandoned:
 		k.abandoned[p.text(l.Request)] = told
 	case events.TypeReleased:

@@ -16,7 +16,7 @@ func (p *pass) order(k *lock, grants []*grant) {
 	var waited []*place
 	for _, g := range grants {
 		switch {
-		case g.ticket == 0 && k.queued[g.request] && g.request != "", k.moved[g.ticket]:
+		case g.ticket == 0 && k.queued[g.request] && g.request != "", k.edited(g):
 			p.counts.Queued++
 			p.counts.Unordered++
 		case g.ticket != 0:
@@ -45,7 +45,7 @@ func (p *pass) order(k *lock, grants []*grant) {
 		if newcomer && (g.repeated || k.queued[g.request]) {
 			continue // a hold more, or what became of its place is not known
 		}
-		if k.moved[g.ticket] {
+		if k.edited(g) {
 			continue // where it stood when is the operator's
 		}
 		mine := driver.OrderKey(g.ticket, g.priority)
@@ -70,6 +70,11 @@ func (p *pass) order(k *lock, grants []*grant) {
 			break
 		}
 	}
+}
+
+// edited says whether an operator may have moved the place of a grant.
+func (k *lock) edited(g *grant) bool {
+	return k.moved[g.ticket] || g.ticket != 0 && k.drains[g.request]
 }
 
 // describe names a place for a person.

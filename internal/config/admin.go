@@ -54,8 +54,9 @@ func (s *AdminSection) compile(a *Admin, o Overrides) error {
 	return a.private()
 }
 
-// hostName is a DNS name (RFC 1123).
-var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+// hostName is a DNS name (RFC 1123), as requests are compared with it: without the
+// dot of the root.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 
 // private says what is wrong with an address at which a token would be sent in the
 // clear.

@@ -189,6 +189,7 @@ func TestRefusals(t *testing.T) {
 		{"half a certificate", two + "admin: {listen: ':1', tls_cert: /c}\nroutes: [{match: a, backend: a}]\n", "want both or none", false},
 		{"a host with a port", two + "admin: {listen: '127.0.0.1:1', token_file: /t, hosts: ['locks.example.com:443']}\nroutes: [{match: a, backend: a}]\n", "without a scheme or a port", false},
 		{"a host with a scheme", two + "admin: {listen: '127.0.0.1:1', token_file: /t, hosts: ['https://locks.example.com']}\nroutes: [{match: a, backend: a}]\n", "without a scheme or a port", false},
+		{"a host with the dot of the root", two + "admin: {listen: '127.0.0.1:1', token_file: /t, hosts: [locks.example.com.]}\nroutes: [{match: a, backend: a}]\n", "want a name or an address alone", false},
 		{"an admin listener without a port", two + "admin: {listen: localhost, token_file: /t}\nroutes: [{match: a, backend: a}]\n", "want host:port", false},
 		{"a rule", two + "policy:\n  rules:\n  - locks: [a]\n    may: [own]\n", "own", true},
 		{"a cycle", "socket: &a {path: *a}\n", "line 1: socket.path: want a text", true},

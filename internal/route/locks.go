@@ -155,7 +155,10 @@ func (r *Router) List(ctx context.Context, req *driver.ListRequest) (*driver.Lis
 	}
 	p.PageToken = inner
 	page, err := b.store.List(ctx, &p)
-	if several := len(r.Branches()) > 1; several && errors.Is(err, driver.ErrUnavailable) && ctx.Err() == nil {
+	// Of a store that hangs the driver does not know what became of the call; one that
+	// only reads has failed.
+	down := errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrIndeterminate)
+	if several := len(r.Branches()) > 1; several && down && ctx.Err() == nil {
 		page, err = &driver.ListPage{Failed: []string{b.Name()}}, nil
 	}
 	switch {

@@ -39,13 +39,15 @@ type world struct {
 type unlisted struct {
 	driver.Driver
 	down atomic.Bool
+	// as is what its list fails with.
+	as error
 }
 
 func (u *unlisted) Unwrap() driver.Driver { return u.Driver }
 
 func (u *unlisted) List(ctx context.Context, req *driver.ListRequest) (*driver.ListPage, error) {
 	if u.down.Load() {
-		return nil, driver.ErrUnavailable
+		return nil, u.as
 	}
 	return u.Driver.List(ctx, req)
 }
@@ -58,7 +60,7 @@ func newWorld(t *testing.T) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.lists[name] = &unlisted{Driver: d}
+		w.lists[name] = &unlisted{Driver: d, as: driver.ErrUnavailable}
 		s := backend.New(w.lists[name], backend.Options{Name: name, Clock: driver.ProcessClock})
 		w.stores[name] = s
 		w.of[name] = w.Branch(s, func(over renew.Store) *renew.Keeper {
@@ -359,6 +361,39 @@ func TestRoutesDefaultsAndBounds(t *testing.T) {
 	}
 }
 
+// A route's max_hold does not end a drain, which would let in whom it keeps out.
+func TestRoutesBoundNoDrain(t *testing.T) {
+	w := newWorld(t)
+	defer w.close(t)
+	w.Routes([]route.Route{{Match: []pattern.Pattern{{"**"}}, To: w.of["a"], MaxHold: time.Millisecond}})
+	s, told := w.open()
+	drain := renew.AcquireRequest{AcquireRequest: backend.AcquireRequest{LockID: "x", RequestID: "drain", Drain: &backend.Drain{Reason: "test"}}}
+	s.Acquire(t.Context(), &drain)
+	if e := told.next(t); e.Kind != renew.Granted {
+		t.Fatalf("%+v", e)
+	}
+	other, bounded := w.open()
+	defer other.End(renew.EndRequested)
+	other.Acquire(t.Context(), &renew.AcquireRequest{AcquireRequest: backend.AcquireRequest{LockID: "y", RequestID: "y"}})
+	bounded.next(t) // granted
+	if e := bounded.next(t); e.Reason != renew.ReasonMaxHold {
+		t.Fatalf("%+v", e)
+	}
+	// The bound of what began later is over; its own, if it has one, is the operator's.
+	if l, err := w.Get(t.Context(), "x"); err != nil || len(l.Holders) != 1 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	s.End(renew.EndRequested)
+	drain.LockID, drain.RequestID, drain.MaxHold = "z", "short", time.Millisecond
+	s, told = w.open()
+	defer s.End(renew.EndRequested)
+	s.Acquire(t.Context(), &drain)
+	told.next(t) // granted
+	if e := told.next(t); e.Reason != renew.ReasonMaxHold {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestListGoesThroughAllBackends(t *testing.T) {
 	w := newWorld(t)
 	defer w.close(t)
@@ -396,12 +431,13 @@ func TestListGoesThroughAllBackends(t *testing.T) {
 	}
 }
 
-// A backend that cannot be reached takes nothing from the list but its own locks, and
-// is named.
+// A backend that cannot be reached, or hangs, takes nothing from the list but its own
+// locks, and is named.
 func TestListNamesWhatItCouldNotRead(t *testing.T) {
 	w := newWorld(t)
 	defer w.close(t)
 	w.lead(t, "a/**", "a", "**", "b")
+	w.lists["b"].as = driver.ErrIndeterminate
 	for _, down := range []string{"a", "b"} {
 		other := map[string]string{"a": "b", "b": "a"}[down]
 		w.acquire(t, backend.AcquireRequest{LockID: other + "/1"})

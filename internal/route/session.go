@@ -170,8 +170,10 @@ func (s *session) admitted(ctx context.Context, q *request, req *renew.AcquireRe
 	s.pass(ctx, a.b, req, a)
 }
 
+// pass hands the request on within the route's bound, which is for applications
+// that hang: an operator's drain lasts as long as the operator says.
 func (s *session) pass(ctx context.Context, b *Branch, req *renew.AcquireRequest, a admission) {
-	if a.maxHold > 0 && (req.MaxHold == 0 || req.MaxHold > a.maxHold) {
+	if req.Drain == nil && a.maxHold > 0 && (req.MaxHold == 0 || req.MaxHold > a.maxHold) {
 		bounded := *req
 		bounded.MaxHold = a.maxHold
 		req = &bounded

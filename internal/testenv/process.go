@@ -32,7 +32,7 @@ func (o *Output) String() string {
 }
 
 // stopTimeout is how long a process may take to end after SIGTERM.
-const stopTimeout = 15 * time.Second
+const stopTimeout = 45 * time.Second
 
 // Process is a child process.
 type Process struct {

@@ -662,7 +662,7 @@ type Holder struct {
 	// Revoked by force-release: it cannot be renewed any more.
 	Revoked  bool              `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
 	Metadata map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// About when it was granted, not earlier: what the token says, if it is a clock's.
+	// About when it was granted: what the token says, if it is a clock's.
 	HeldSince     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=held_since,json=heldSince,proto3" json:"held_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

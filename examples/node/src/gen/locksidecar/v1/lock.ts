@@ -193,7 +193,7 @@ export interface Holder {
   /** Revoked by force-release: it cannot be renewed any more. */
   revoked: boolean;
   metadata: { [key: string]: string };
-  /** About when it was granted, not earlier: what the token says, if it is a clock's. */
+  /** About when it was granted: what the token says, if it is a clock's. */
   held_since: Timestamp | undefined;
 }
 
