@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // webhook is the object that a cluster has once: whatever a release is called, helm
@@ -44,8 +46,12 @@ func TestWebhookIsNarrow(t *testing.T) {
 			if w.at("clientConfig", "caBundle") != nil {
 				t.Error("its authorities are rendered: a tool of GitOps would take them back")
 			}
-			if w.text("objectSelector", "matchLabels", "locksidecar.dev/inject") != "true" {
-				t.Error("it is called for pods that did not ask for it")
+			wanted := map[string]any{"matchExpressions": []any{
+				map[string]any{"key": "locksidecar.dev/inject", "operator": "Exists"},
+				map[string]any{"key": "locksidecar.dev/inject", "operator": "NotIn", "values": []any{"false"}},
+			}}
+			if d := cmp.Diff(wanted, w["objectSelector"]); i == 0 && d != "" || i == 1 && w.text("objectSelector", "matchLabels", "locksidecar.dev/inject") != "true" {
+				t.Errorf("it is called for pods that did not ask for it: %s", d)
 			}
 			if i == 1 {
 				// That of the check, in the release's own namespace.
