@@ -68,9 +68,9 @@ func TestNotes(t *testing.T) {
 		args []string
 		says []string
 	}{
-		"dev": {variants["dev"], []string{"The locks are embedded: each pod has its own.", "There is one injector"}},
+		"dev": {variants["dev"], []string{"labelled or not: kube-system, kube-node-lease, locks.", "The locks are embedded: each pod has its own.", "There is one injector"}},
 		"ha":  {variants["ha"], []string{"needs the Secret: locksidecar-redis"}},
-		"all": {append(variants["all"], "--set", "storeInit.enabled=false"), []string{"needs the Secrets: payments-redis, authorities", "kubectl label namespace", "storeInit.enabled is off"}},
+		"all": {append(variants["all"], "--set", "storeInit.enabled=false"), []string{"needs the Secrets: payments-redis, authorities", "kubectl label namespace", "labelled or not: kube-system, kube-node-lease, locks, monitoring.", "storeInit.enabled is off"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, errs, err := helm(t, append([]string{"install", "locksidecar", directory, "--namespace", "locks", "--dry-run=client"}, c.args...)...)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,6 +119,31 @@ func TestInjectorsFile(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// The injector is told to keep the caBundle where nobody else does: there it has the
+// right to, and the authorities.
+func TestTheCaBundleHasOneKeeper(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		hook string
+	}{
+		"the injector's own": {nil, "locksidecar-injector"},
+		"existing":           {[]string{"--set", "certificates.existingSecret=s"}, "locksidecar-injector"},
+		"the chart's":        {[]string{"--set", "certificates.existingSecret=s", "--set-literal", "certificates.caBundle=-----BEGIN CERTIFICATE-----"}, ""},
+		"cert-manager's":     {[]string{"--set", "certificates.existingSecret=s", "--set", "certificates.certManager=a/b"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rendered := render(t, append(slices.Clone(variants["dev"]), c.args...)...)
+			if got := injectorFile(t, rendered, "locksidecar").text("certificates", "webhookConfiguration"); got != c.hook {
+				t.Errorf("it keeps %q, want %q", got, c.hook)
+			}
+			rules, _ := one(t, rendered, "ClusterRole/locksidecar-injector")["rules"].([]any)
+			if may := len(rules) == 3; may != (c.hook != "") {
+				t.Errorf("it may write it: %v", may)
+			}
+		})
 	}
 }
 

@@ -51,7 +51,13 @@ func TestInjectorTakesItsFile(t *testing.T) {
 			t.Errorf("the sidecar's ports are %v", ports)
 		}
 	})
-	monitor := one(t, render(t, variants["all"]...), "PodMonitor/locks-sidecars")
+	rendered := render(t, variants["all"]...)
+	// The alert about pods without a sidecar names their namespace, not the injector's.
+	own, _ := one(t, rendered, "PodMonitor/locks-injector").at("spec", "podMetricsEndpoints").([]any)
+	if e, _ := own[0].(map[string]any); e["honorLabels"] != true {
+		t.Errorf("the injector's own labels are lost: %v", e)
+	}
+	monitor := one(t, rendered, "PodMonitor/locks-sidecars")
 	endpoints, _ := monitor.at("spec", "podMetricsEndpoints").([]any)
 	if e, _ := endpoints[0].(map[string]any); e["port"] != "ls-metrics" || monitor.at("spec", "namespaceSelector", "any") != true {
 		t.Errorf("the PodMonitor looks for %v", monitor["spec"])

@@ -181,12 +181,12 @@ func TestRightsAreTheListedOnes(t *testing.T) {
 		return r
 	}
 	each(t, func(t *testing.T, rendered string) {
-		name := one(t, rendered, "MutatingWebhookConfiguration/"+prefix(t)+"-injector").text("metadata", "name")
+		name := prefix(t) + "-injector"
 		want := map[string]rules{
 			"ClusterRole/" + name: {
 				rule("", "pods", "", "list,watch"),
 				rule("", "events", "", "create,patch"),
-				rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", name, "get,patch"),
+				rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", one(t, rendered, webhook).text("metadata", "name"), "get,patch"),
 			},
 			"Role/" + name: {
 				rule("", "secrets", name+"-certificates", "get,patch"),

@@ -20,13 +20,13 @@ func TestEverythingOptionalIsOff(t *testing.T) {
 	slices.Sort(names)
 	const name = "locksidecar-injector"
 	want := []string{
-		"ClusterRole/" + name, "ClusterRoleBinding/" + name, "ConfigMap/" + name, "Deployment/" + name, "MutatingWebhookConfiguration/" + name,
+		"ClusterRole/" + name, "ClusterRoleBinding/" + name, "ConfigMap/" + name, "Deployment/" + name, webhook,
 		"Role/" + name, "RoleBinding/" + name, "Secret/" + name + "-certificates", "Service/" + name, "ServiceAccount/" + name,
 	}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Error(d)
 	}
-	webhooks, _ := one(t, rendered, "MutatingWebhookConfiguration/"+name)["webhooks"].([]any)
+	webhooks, _ := one(t, rendered, webhook)["webhooks"].([]any)
 	if len(webhooks) != 1 {
 		t.Errorf("without a check there are %d webhooks", len(webhooks))
 	}

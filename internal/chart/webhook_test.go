@@ -1,16 +1,38 @@
 package chart
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
+
+// webhook is the object that a cluster has once: whatever a release is called, helm
+// finds it to be another's.
+const webhook = "MutatingWebhookConfiguration/locksidecar-injector"
+
+// Two releases in one cluster would refuse each other's sidecars, so they meet in one
+// name, and the second is refused.
+func TestAClusterHasOneRelease(t *testing.T) {
+	for _, args := range [][]string{nil, {"--set", "fullnameOverride=other"}} {
+		out, errs, err := helm(t, slices.Concat([]string{"template", "another", directory, "--namespace", "elsewhere"}, variants["dev"], args)...)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, errs)
+		}
+		one(t, out, webhook)
+		if got := one(t, out, "ClusterRole/"+map[bool]string{true: "another-locksidecar", false: "other"}[args == nil]+"-injector"); !strings.Contains(fmt.Sprint(got["rules"]), "locksidecar-injector") {
+			t.Errorf("the injector has no right to it: %v", got["rules"])
+		}
+	}
+}
 
 // A webhook with failurePolicy Fail is called for pods that ask for it, and can
 // wedge neither a cluster nor itself.
 func TestWebhookIsNarrow(t *testing.T) {
 	each(t, func(t *testing.T, rendered string) {
-		o := one(t, rendered, "MutatingWebhookConfiguration/"+prefix(t)+"-injector")
+		o := one(t, rendered, webhook)
 		webhooks, _ := o["webhooks"].([]any)
 		if len(webhooks) != 2 {
 			t.Fatalf("there are %d webhooks", len(webhooks))
@@ -24,8 +46,12 @@ func TestWebhookIsNarrow(t *testing.T) {
 			if w.at("clientConfig", "caBundle") != nil {
 				t.Error("its authorities are rendered: a tool of GitOps would take them back")
 			}
-			if w.text("objectSelector", "matchLabels", "locksidecar.dev/inject") != "true" {
-				t.Error("it is called for pods that did not ask for it")
+			wanted := map[string]any{"matchExpressions": []any{
+				map[string]any{"key": "locksidecar.dev/inject", "operator": "Exists"},
+				map[string]any{"key": "locksidecar.dev/inject", "operator": "NotIn", "values": []any{"false"}},
+			}}
+			if d := cmp.Diff(wanted, w["objectSelector"]); i == 0 && d != "" || i == 1 && w.text("objectSelector", "matchLabels", "locksidecar.dev/inject") != "true" {
+				t.Errorf("it is called for pods that did not ask for it: %s", d)
 			}
 			if i == 1 {
 				// That of the check, in the release's own namespace.
@@ -88,7 +114,7 @@ func expressions(w object) (excluded []any, label string) {
 func TestAuthoritiesThatAreGivenAreRendered(t *testing.T) {
 	const authority = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"
 	rendered := render(t, append(variants["dev"], "--set-literal", "certificates.caBundle="+authority, "--set", "certificates.existingSecret=s")...)
-	webhooks, _ := one(t, rendered, "MutatingWebhookConfiguration/locksidecar-injector")["webhooks"].([]any)
+	webhooks, _ := one(t, rendered, webhook)["webhooks"].([]any)
 	for _, v := range webhooks {
 		m, _ := v.(map[string]any)
 		if got := object(m).text("clientConfig", "caBundle"); got != "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCmFiYwotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==" {

@@ -99,6 +99,8 @@ func series(t *testing.T) map[string]map[string]bool {
 			found[s[1]][l[1]] = true
 		}
 	}
+	// Of API servers, as Kubernetes lists its metrics.
+	found["apiserver_admission_webhook_rejection_count"] = map[string]bool{"name": true, "type": true, "operation": true, "error_type": true, "rejection_code": true}
 	if len(found) < 30 {
 		t.Fatalf("only %d metrics are served", len(found))
 	}
@@ -117,7 +119,7 @@ func injectors(t *testing.T) string {
 }
 
 var (
-	selector = regexp.MustCompile(`\b((?:locksidecar|process|go)_\w+)(?:\{([^}]*)\})?`)
+	selector = regexp.MustCompile(`\b((?:locksidecar|process|go|apiserver)_\w+)(?:\{([^}]*)\})?`)
 	matcher  = regexp.MustCompile(`(\w+)\s*(?:=~|!~|!=|=)`)
 	grouping = regexp.MustCompile(`\b(?:by|on|without|ignoring)\s*\(([^)]*)\)`)
 )

@@ -7,6 +7,18 @@
 {{- $name | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
+{{/* The webhook's configuration has one name in a cluster, whatever the release's: two
+releases would both be asked about each pod, and one refuse what the other made. Helm
+refuses the second. */}}
+{{- define "locksidecar.webhook" -}}
+locksidecar-injector
+{{- end }}
+
+{{/* The namespaces whose pods never reach the injector, as a list in YAML. */}}
+{{- define "locksidecar.excluded" -}}
+{{- concat (list "kube-system" "kube-node-lease" .Release.Namespace) .Values.injector.excludedNamespaces | uniq | toYaml -}}
+{{- end }}
+
 {{/* The labels of an object: (list $ "component"). */}}
 {{- define "locksidecar.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}

@@ -123,6 +123,7 @@ func TestAttacksAreRefused(t *testing.T) {
 		"security":  {template(true, `, "annotations": {"locksidecar.dev/security-context": "{}"}`), "locksidecar.dev/security-context"},
 		"status":    {template(true, `, "annotations": {"locksidecar.dev/status": "{}"}`), "locksidecar.dev/status"},
 		"impostor":  {impostor, "locksidecar"},
+		"label":     {strings.Replace(template(true, ""), `"locksidecar.dev/inject": "true"`, `"locksidecar.dev/inject": "yes"`, 1), "locksidecar.dev/inject"},
 		"container": {strings.Replace(template(true, ""), `"name": "app"`, `"name": "locksidecar"`, 1), "locksidecar"},
 	} {
 		t.Run(name, func(t *testing.T) {

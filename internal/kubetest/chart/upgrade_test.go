@@ -71,6 +71,23 @@ func TestAnUpgrade(t *testing.T) {
 	unchanged(t, before)
 }
 
+// An upgrade takes back a Secret that somebody deleted and the injector made anew.
+func TestAnUpgradeAfterTheSecretWasDeleted(t *testing.T) {
+	r := install(t)
+	r.start(t)
+	before := caBundles(t)
+	cluster.Kubectl(t, "delete", "secret", injector+"-certificates", "-n", releaseNamespace)
+	cluster.Eventually(t, "it is there again", func() error {
+		_, err := cluster.TryKubectl(t, "", "get", "secret", injector+"-certificates", "-n", releaseNamespace)
+		return err
+	})
+	cluster.Helm(t, "upgrade", releaseName, chartDir(t), "-n", releaseNamespace, "-f", chartDir(t)+"/values-dev.yaml")
+	unchanged(t, before)
+	if out := cluster.Kubectl(t, "get", "secret", injector+"-certificates", "-n", releaseNamespace, "-o", `jsonpath={.data.tls\.crt}`); out == "" {
+		t.Error("the upgrade emptied it")
+	}
+}
+
 // What renders the chart, applies it and then compares the cluster with it finds no
 // difference once the injector has written its caBundle; applied again, nothing of
 // that is lost.

@@ -13,12 +13,6 @@ import (
 // and, if the caBundle is to be kept here, ca.crt.
 type Directory string
 
-// HasAuthority says whether the directory has a ca.crt.
-func (d Directory) HasAuthority() bool {
-	_, err := os.Stat(filepath.Join(string(d), "ca.crt"))
-	return err == nil
-}
-
 // Load reads the files. What is half written when it is read is read again.
 func (d Directory) Load(context.Context) ([]*Pair, string, error) {
 	var files [3][]byte

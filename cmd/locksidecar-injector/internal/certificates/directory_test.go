@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/certificates"
@@ -40,9 +41,6 @@ func (s *scene) directory(dir string) *certificates.Keeper {
 func TestExistingCertificatesAreReadAgain(t *testing.T) {
 	s, dir := newScene(t), t.TempDir()
 	s.issue(dir, true)
-	if !certificates.Directory(dir).HasAuthority() {
-		t.Fatal("the directory has no CA")
-	}
 	k := s.directory(dir)
 	step(t, k)
 	old, oldBundle := k.Served(), s.bundle()
@@ -88,13 +86,32 @@ func TestWhatIsWrongInTheDirectoryIsTold(t *testing.T) {
 	}
 }
 
-// Without ca.crt the caBundle is somebody else's.
-func TestWithoutACATheCaBundleIsLeftAlone(t *testing.T) {
+// A certificate without ca.crt, which nobody would come to trust, is no certificate
+// where the caBundle is to be kept by it; the one before it is.
+func TestACAThatIsMissingIsTold(t *testing.T) {
 	s, dir := newScene(t), t.TempDir()
 	s.issue(dir, false)
-	if certificates.Directory(dir).HasAuthority() {
-		t.Fatal("the directory has a CA")
+	k := s.directory(dir)
+	if err := k.Step(context.Background()); err == nil || !strings.Contains(err.Error(), "no ca.crt") || k.Trusted() == nil || k.Served() != nil {
+		t.Errorf("%v; trusted: %v", err, k.Trusted())
 	}
+	s.issue(dir, true)
+	step(t, k)
+	if err := os.Remove(filepath.Join(dir, "ca.crt")); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Step(context.Background()); err == nil || k.Trusted() != nil {
+		t.Errorf("%v; trusted: %v", err, k.Trusted())
+	}
+	if err := s.trusts(s.bundle(), k); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where somebody else keeps the caBundle, it is left alone, and no ca.crt is needed.
+func TestTheCaBundleOfSomebodyElseIsLeftAlone(t *testing.T) {
+	s, dir := newScene(t), t.TempDir()
+	s.issue(dir, false)
 	o := s.options()
 	o.Store, o.ReadOnly, o.Bundles = certificates.Directory(dir), true, nil
 	k := certificates.New(o)

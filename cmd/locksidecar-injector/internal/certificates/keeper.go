@@ -185,10 +185,16 @@ func (k *Keeper) stored(ctx context.Context) error {
 	return fmt.Errorf("certificates: %w, %d times", ErrConflict, attempts)
 }
 
+// errAuthority is about a certificate that no API server would come to trust.
+var errAuthority = errors.New("certificates: there is no ca.crt beside tls.crt, and the caBundle is kept by it: add it, or let somebody else keep the caBundle")
+
 // others takes over a pair that somebody else made. The one before it is known
 // here alone, and is served until API servers know the new one's CA.
 func (k *Keeper) others(loaded []*Pair, now time.Time) error {
 	for _, p := range loaded {
+		if k.o.Bundles != nil && len(p.cas) == 0 {
+			return errAuthority
+		}
 		if err := p.check(k.o.Names, now); err != nil {
 			return fmt.Errorf("certificates: %w", err)
 		}

@@ -204,6 +204,22 @@ func TestTheSecretIsRestored(t *testing.T) {
 	}
 }
 
+// A Secret that was deleted is made as the chart makes it: its type cannot be
+// changed, and what else the injector set there would be its own. An upgrade of the
+// release would fail by either.
+func TestADeletedSecretIsTheReleasesAgain(t *testing.T) {
+	s := newScene(t)
+	step(t, certificates.New(s.options()))
+	secret := s.api.Get(secretPath)
+	if kind := secret["type"]; kind != "Opaque" {
+		t.Errorf("its type is %v", kind)
+	}
+	metadata := secret["metadata"].(map[string]any)
+	if metadata["labels"] != nil || metadata["annotations"] != nil {
+		t.Errorf("it has %v", metadata)
+	}
+}
+
 // Nobody was there for long: the certificate has ended.
 func TestAnExpiredCertificateIsReplacedAtOnce(t *testing.T) {
 	s := newScene(t)

@@ -14,7 +14,7 @@ import (
 )
 
 // The keys of the Secret. Those without a prefix are of the pair that ends last,
-// as in any Secret of its type.
+// as in any Secret of a certificate.
 const (
 	keyCert  = "tls.crt"
 	keyKey   = "tls.key"
@@ -81,14 +81,14 @@ func (s Secret) Save(ctx context.Context, pairs []*certificates.Pair, version st
 	return err
 }
 
+// create makes it as the chart does: another type, which cannot change, or a label
+// of its own would fail the release's next upgrade.
 func (s Secret) create(ctx context.Context, data map[string][]byte) error {
 	maps.DeleteFunc(data, func(_ string, v []byte) bool { return v == nil })
 	return s.Client.core.Post().Namespace(s.Client.namespace).Resource("secrets").Body(&corev1.Secret{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: s.Name, Namespace: s.Client.namespace, Labels: map[string]string{"app.kubernetes.io/managed-by": "locksidecar-injector"},
-		},
-		Type: corev1.SecretTypeTLS, Data: data,
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Name: s.Name, Namespace: s.Client.namespace},
+		Type:       corev1.SecretTypeOpaque, Data: data,
 	}).Do(ctx).Error()
 }
 

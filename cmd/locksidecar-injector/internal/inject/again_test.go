@@ -99,6 +99,11 @@ var others = map[string]func(r *rand.Rand, p *corev1.Pod){
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "mesh", Image: "mesh"})
 		}
 	},
+	"AlwaysPullImages has every image pulled": func(_ *rand.Rand, p *corev1.Pod) {
+		for c := range containers(&p.Spec) {
+			c.ImagePullPolicy = corev1.PullAlways
+		}
+	},
 	"somebody sorts the volumes": func(_ *rand.Rand, p *corev1.Pod) {
 		slices.SortFunc(p.Spec.Volumes, func(a, b corev1.Volume) int { return len(a.Name) - len(b.Name) })
 	},
@@ -156,6 +161,9 @@ func TestWhatOthersDidInBetweenStays(t *testing.T) {
 		if len(c.VolumeMounts) != len(was.VolumeMounts) || len(c.Env) != len(was.Env) || len(c.Resources.Limits) != len(was.Resources.Limits) {
 			t.Fatalf("what others added to the sidecar was lost:\n%s", text(t, once))
 		}
+		if was.ImagePullPolicy == corev1.PullAlways && c.ImagePullPolicy != corev1.PullAlways {
+			t.Fatalf("the image is not pulled any more as the cluster wants it:\n%s", text(t, once))
+		}
 		for i := range once.Spec.Containers {
 			if !served(&once.Spec.Containers[i]) {
 				t.Fatalf("%s has no socket:\n%s", once.Spec.Containers[i].Name, text(t, once))
@@ -198,6 +206,9 @@ func TestARestoredPodIsInjectedAnew(t *testing.T) {
 		// from what others added.
 		c := sidecarOf(t, got)
 		c.Env, c.Resources = sidecarOf(t, want).Env, sidecarOf(t, want).Resources
+		if sidecarOf(t, old).ImagePullPolicy == corev1.PullAlways {
+			c.ImagePullPolicy = sidecarOf(t, want).ImagePullPolicy // it may be the cluster that wants it
+		}
 		for _, p := range []*corev1.Pod{want, got} {
 			slices.SortFunc(p.Spec.Volumes, func(a, b corev1.Volume) int { return strings.Compare(a.Name, b.Name) })
 			for c := range containers(&p.Spec) {

@@ -37,7 +37,12 @@ func again(was *corev1.Container, want corev1.Container) (corev1.Container, *Ref
 		return want, impostor(why)
 	}
 	c := *was.DeepCopy()
-	c.Image, c.ImagePullPolicy, c.Args, c.Ports, c.StartupProbe = want.Image, want.ImagePullPolicy, want.Args, want.Ports, want.StartupProbe
+	c.Image, c.Args, c.Ports, c.StartupProbe = want.Image, want.Args, want.Ports, want.StartupProbe
+	// A cluster may insist on Always (AlwaysPullImages), and refuses a pod that goes
+	// back from it.
+	if was.ImagePullPolicy != corev1.PullAlways {
+		c.ImagePullPolicy = want.ImagePullPolicy
+	}
 	c.Resources.Requests = over(want.Resources.Requests, c.Resources.Requests)
 	c.Resources.Limits = over(want.Resources.Limits, c.Resources.Limits)
 	c.SecurityContext.RunAsUser = want.SecurityContext.RunAsUser

@@ -2,7 +2,8 @@ package inject
 
 // The names of what is added to a pod.
 const (
-	// Label is what a pod asks for a sidecar by, with the value "true".
+	// Label is what a pod asks for a sidecar by, with the value "true". "false" is as
+	// none; other values are refused.
 	Label = "locksidecar.dev/inject"
 	// Prefix is that of all annotations.
 	Prefix = "locksidecar.dev/"

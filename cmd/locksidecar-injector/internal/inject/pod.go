@@ -19,6 +19,9 @@ func (s *Settings) Inject(pod *corev1.Pod) (*corev1.Pod, *Status, error) {
 }
 
 func (s *Settings) inject(pod *corev1.Pod) (*corev1.Pod, *Status, *Refusal) {
+	if value := pod.Labels[Label]; value != "true" {
+		return nil, nil, refuse(ReasonLabel, "label %s: %q is neither \"true\", which asks for a sidecar, nor \"false\", which asks for none: want one of the two, or no such label", Label, value)
+	}
 	if r := platform(pod); r != nil {
 		return nil, nil, r
 	}

@@ -11,6 +11,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// A pod means to have a sidecar unless its label says "false" or is not there.
+func TestWhichPodsWantASidecar(t *testing.T) {
+	for value, want := range map[string]bool{"true": true, "True": true, "yes": true, "": true, "false": false} {
+		if p := with(plain(), func(p *corev1.Pod) { p.Labels[Label] = value }); Wanted(p) != want {
+			t.Errorf("%q: %v", value, !want)
+		}
+	}
+	if p := with(plain(), func(p *corev1.Pod) { delete(p.Labels, Label) }); Wanted(p) {
+		t.Error("a pod without the label")
+	}
+}
+
 // The whole of an injected pod, to be read by people.
 func TestInjectedPodIsTheGoldenOne(t *testing.T) {
 	got := text(t, injected(t, settings(), plain()))

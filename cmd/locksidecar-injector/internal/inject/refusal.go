@@ -7,6 +7,7 @@ type Reason string
 
 // The reasons.
 const (
+	ReasonLabel       Reason = "label"
 	ReasonAnnotation  Reason = "annotation"
 	ReasonContainer   Reason = "container"
 	ReasonVolume      Reason = "volume"
@@ -17,11 +18,12 @@ const (
 )
 
 // Reasons are all, for documents and metrics.
-var Reasons = []Reason{ReasonAnnotation, ReasonContainer, ReasonVolume, ReasonMount, ReasonEnvironment, ReasonPort, ReasonPlatform}
+var Reasons = []Reason{ReasonLabel, ReasonAnnotation, ReasonContainer, ReasonVolume, ReasonMount, ReasonEnvironment, ReasonPort, ReasonPlatform}
 
 // Meaning says which pods are refused for the reason.
 func (r Reason) Meaning() string {
 	return map[Reason]string{
+		ReasonLabel:       "the label `locksidecar.dev/inject` is neither `\"true\"` nor `\"false\"`",
 		ReasonAnnotation:  "an annotation under `locksidecar.dev/` is unknown, is not a pod's to set, has a value that is not allowed, or names a container that is not there",
 		ReasonContainer:   "a container, init container or ephemeral one is called `locksidecar`, and is not what the injector makes: another image, arguments, variables, ports, security context",
 		ReasonVolume:      "a volume is called `locksidecar-socket`, `locksidecar-config` or `locksidecar-secret-…` and is not what the injector makes, or another container than the sidecar mounts one otherwise than the injector does",

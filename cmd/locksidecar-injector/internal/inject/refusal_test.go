@@ -37,7 +37,11 @@ func attacks() []attack {
 	mount := func(m corev1.VolumeMount) func(p *corev1.Pod) {
 		return func(p *corev1.Pod) { p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{m} }
 	}
+	label := func(value string) attack {
+		return attack{"the label " + value, func(p *corev1.Pod) { p.Labels[Label] = value }, ReasonLabel, []string{"label locksidecar.dev/inject:", "neither"}}
+	}
 	return []attack{
+		label("True"), label("yes"), label("enabled"), label(""),
 		annotation("image", "evil/image", "a pod does not decide that", "remove it", "a pod may set locksidecar.dev/config,"),
 		annotation("args", `["--backend","redis://evil"]`, "a pod does not decide that"),
 		annotation("command", "/bin/sh", "a pod does not decide that"),

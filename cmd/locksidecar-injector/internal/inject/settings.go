@@ -45,5 +45,9 @@ type Status struct {
 // Injected is the State of a pod with a sidecar.
 const Injected = "injected"
 
-// Wanted says whether a pod asks for a sidecar.
-func Wanted(pod *corev1.Pod) bool { return pod.Labels[Label] == "true" }
+// Wanted says whether a pod asks for a sidecar, or means to: it has the label, and not
+// with the value "false".
+func Wanted(pod *corev1.Pod) bool {
+	value, ok := pod.Labels[Label]
+	return ok && value != "false"
+}

@@ -104,11 +104,10 @@ func keeper(o *Options) (*certificates.Keeper, error) {
 	case c.Service == "":
 		return nil, errors.New("certificates.service is missing: the Service in front of the injector")
 	case c.Existing != "":
-		directory := certificates.Directory(c.Existing)
-		k.Store, k.ReadOnly = directory, true
+		k.Store, k.ReadOnly = certificates.Directory(c.Existing), true
 		// Others may use fewer names; API servers use this one.
 		k.Names = k.Names[2:]
-		if !directory.HasAuthority() {
+		if c.WebhookConfiguration == "" {
 			return certificates.New(k), nil
 		}
 	case c.Secret == "":

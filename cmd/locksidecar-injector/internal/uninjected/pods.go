@@ -18,8 +18,8 @@ import (
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/inject"
 )
 
-// Selector is of the pods that are looked at.
-const Selector = inject.Label + "=true"
+// Selector is of the pods that are looked at: those that ask for a sidecar, or mean to.
+const Selector = inject.Label + "," + inject.Label + "!=false"
 
 // Pods are those that were told.
 type Pods struct {

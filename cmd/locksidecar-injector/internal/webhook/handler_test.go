@@ -153,7 +153,7 @@ func TestADryRunWritesNoEvents(t *testing.T) {
 func TestOthersAreAdmittedAsTheyAre(t *testing.T) {
 	for name, body := range map[string]string{
 		"no label":        review(`{"metadata":{"name":"x"},"spec":{}}`, ""),
-		"another value":   review(strings.Replace(wanting, `"true"`, `"yes"`, 1), ""),
+		"another value":   review(strings.Replace(wanting, `"true"`, `"false"`, 1), ""),
 		"an update":       strings.Replace(review(wanting, ""), "CREATE", "UPDATE", 1),
 		"a subresource":   review(wanting, `"subResource":"ephemeralcontainers",`),
 		"another thing":   strings.Replace(review(wanting, ""), `"pods"`, `"services"`, 1),
