@@ -51,6 +51,7 @@ const (
 	lookEvery    = time.Second
 	stepEvery    = 5 * time.Second
 	versionEvery = 5 * time.Minute
+	tellEvery    = time.Minute
 	// stopTimeout bounds the answers to the reviews under way.
 	stopTimeout = 10 * time.Second
 )
@@ -207,13 +208,14 @@ func (s *service) followVersion(ctx context.Context) {
 
 // followCertificates keeps the certificate.
 func (s *service) followCertificates(ctx context.Context) {
-	last := ""
+	var told time.Time
 	for {
-		if err := s.keeper.Step(ctx); err != nil && ctx.Err() == nil && err.Error() != last {
-			last = err.Error() // it is told once, not every five seconds
+		// It is told once a minute, not every five seconds.
+		if err := s.keeper.Step(ctx); err == nil {
+			told = time.Time{}
+		} else if now := time.Now(); ctx.Err() == nil && now.Sub(told) >= tellEvery {
+			told = now
 			s.o.Logger.Error("the certificates are not in order", "error", err)
-		} else if err == nil {
-			last = ""
 		}
 		if !pause(ctx, stepEvery) {
 			return
