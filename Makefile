@@ -9,10 +9,8 @@ PYTHON := examples/python/.venv
 NODE := examples/node
 POSTGRES := conformance/examples/postgres
 FUZZTIME := 10s
-# PARALLEL tests of a package run at a time, and PACKAGES of these: they wait for leases
-# more than they compute.
+# PARALLEL tests of a package run at a time: they wait for leases more than they compute.
 PARALLEL := 4
-PACKAGES := 3
 # The image's name, as the chart's values-dev.yaml has it, and its architectures.
 IMAGE := localhost/locksidecar
 TAG := dev
@@ -32,7 +30,7 @@ test: setup ## install what is missing and run every test, with the race detecto
 	go vet ./...
 	cd $(POSTGRES) && go vet ./...
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	go test -race -p $(PACKAGES) -parallel $(PARALLEL) -timeout 25m ./... -json > "$$log" || failed=1; \
+	go test -race -parallel $(PARALLEL) -timeout 25m ./... -json > "$$log" || failed=1; \
 	(cd $(POSTGRES) && go test -race -timeout 15m ./... -json) >> "$$log" || failed=1; \
 	go run ./internal/testreport < "$$log"; \
 	[ -z "$${failed:-}" ]
