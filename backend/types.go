@@ -35,8 +35,7 @@ type AcquireRequest struct {
 }
 
 // Drain is why an operator wants that nobody else is granted a lock, and who that
-// is, for the Observer. A drain that stands longer than it waits takes the lock
-// itself: that nobody has it any more is what its grant says.
+// is, for the Observer. Its grant says that nobody else has the lock any more.
 type Drain struct {
 	Reason, By string
 }

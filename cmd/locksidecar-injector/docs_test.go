@@ -14,6 +14,7 @@ import (
 
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/configuration"
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/inject"
+	"github.com/locksidecar/locksidecar/internal/checks"
 )
 
 var update = flag.Bool("update", false, "write the document's tables")
@@ -22,27 +23,8 @@ var update = flag.Bool("update", false, "write the document's tables")
 // code says, or writes it.
 func table(t *testing.T, mark, header string, rows ...string) {
 	t.Helper()
-	path := filepath.Join("..", "..", "docs", "injector.md")
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin, end := "<!-- "+mark+":begin -->\n", "<!-- "+mark+":end -->"
-	head, rest, ok := strings.Cut(string(raw), begin)
-	got, tail, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("docs/injector.md has no marks %q", mark)
-	}
 	want := header + "\n" + strings.Repeat("|---", strings.Count(header, "|")-1) + "|\n" + strings.Join(rows, "")
-	if got == want {
-		return
-	}
-	if !*update {
-		t.Fatalf("the table %q is not current; run: make docs\nwant:\n%s", mark, want)
-	}
-	if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	checks.Table(t, filepath.Join("..", "..", "docs", "injector.md"), mark, want, *update)
 }
 
 func TestAnnotationsOfTheDocumentsAreTheCodes(t *testing.T) {

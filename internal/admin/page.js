@@ -62,6 +62,7 @@ function fill(id, rows) {
   }));
 }
 
+const firstPriority = 1048576; // what an operator's "first" gives, and a drain has
 const mode = (shared) => (shared ? "shared" : "exclusive");
 const pairs = (m) => Object.entries(m ?? {}).map(([k, v]) => k + "=" + v).join("\n");
 const since = (t) => (t ? Math.max(0, Math.round((Date.now() - Date.parse(t)) / 1000)) + " s" : "");
@@ -79,7 +80,7 @@ function showStatus(s) {
 }
 
 function lockRows(l) {
-  const waiters = (l.waiters ?? []).map((w) => w.position + ". " + w.owner_id + " (" + mode(w.shared) + ", " + (w.priority === 1048576 ? "before all others" : "priority " + (w.priority ?? 0)) + ", ticket " + w.ticket + ")").join("\n");
+  const waiters = (l.waiters ?? []).map((w) => w.position + ". " + w.owner_id + " (" + mode(w.shared) + ", " + (w.priority === firstPriority ? "before all others" : "priority " + (w.priority ?? 0)) + ", ticket " + w.ticket + ")").join("\n");
   const holders = (l.holders ?? []).length ? l.holders : [{ owner_id: "-", fencing_token: l.fencing_token }];
   return holders.map((h, i) => [
     l.lock_id, { text: h.owner_id + (h.revoked ? " (revoked)" : ""), bad: h.revoked }, h.fencing_token, h.ttl ? mode(h.shared) : "-", since(h.held_since), seconds(h.remaining), pairs(h.metadata), i === 0 ? waiters : "", l.backend ?? "",

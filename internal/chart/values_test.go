@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/locksidecar/locksidecar/internal/checks"
 	"github.com/locksidecar/locksidecar/internal/config"
 )
 
@@ -106,25 +107,7 @@ func TestValuesTableOfTheDocumentsIsTheCharts(t *testing.T) {
 			fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", v.path, v.fallback, strings.ReplaceAll(v.comment, "|", `\|`))
 		}
 	}
-	path := filepath.Join(directory, "README.md")
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- values:begin -->\n", "<!-- values:end -->"
-	head, rest, ok := strings.Cut(string(raw), begin)
-	got, tail, closed := strings.Cut(rest, end)
-	switch {
-	case !ok || !closed:
-		t.Fatalf("%s has no marks %q", path, "values")
-	case got == b.String():
-	case !*update:
-		t.Fatalf("the table of %s is not current; run: make docs\n%s", path, cmp.Diff(got, b.String()))
-	default:
-		if err := os.WriteFile(path, []byte(head+begin+b.String()+end+tail), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	checks.Table(t, filepath.Join(directory, "README.md"), "values", b.String(), *update)
 }
 
 // What the schema knows and the values lack is a value that nobody can find.

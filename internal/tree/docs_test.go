@@ -8,7 +8,6 @@ import (
 	"go/parser"
 	"go/token"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/internal/checks"
 	"github.com/locksidecar/locksidecar/internal/metrics"
 	"github.com/locksidecar/locksidecar/socket"
 )
@@ -29,26 +29,7 @@ var update = flag.Bool("update", false, "write the documents' tables")
 // says, or writes it.
 func table(t *testing.T, file, mark, want string) {
 	t.Helper()
-	path := filepath.Join(root, file)
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin, end := "<!-- "+mark+":begin -->\n", "<!-- "+mark+":end -->"
-	head, rest, ok := strings.Cut(string(raw), begin)
-	got, tail, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("%s has no marks %q", file, mark)
-	}
-	if got == want {
-		return
-	}
-	if !*update {
-		t.Fatalf("the table %q of %s is not current; run: make docs\nwant:\n%s", mark, file, want)
-	}
-	if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	checks.Table(t, filepath.Join(root, file), mark, want, *update)
 }
 
 func TestErrorTableOfTheDocumentsIsTheCodes(t *testing.T) {
