@@ -405,6 +405,23 @@ func TestAKilledSidecarsTailExcusesWhatMayBeInIt(t *testing.T) {
 	wants(t, prove(t, f.files(), Options{}), KindOverlap, "log1:3", "no line ends 1001")
 }
 
+// A lease may have been given back before the time of its promise, by a release that
+// a killed sidecar told nobody; that it still stood for the store excuses nothing.
+func TestAKilledSidecarsTailMayHaveTheRelease(t *testing.T) {
+	f := newFleet()
+	killed, s := f.sidecar("one", "a", 0), f.sidecar("two", "bb", 0)
+	a := killed.acquired("x", "o1")
+	f.after(time.Second) // of ten that it may be relied on
+	s.released("x", s.acquired("x", "o2"))
+	s.stop()
+	if r := prove(t, f.files(), Options{}); len(r.Violations) != 0 || r.Unproven != 1 {
+		t.Errorf("%+v", r)
+	}
+	f.after(time.Second)
+	killed.tells("adopted", "x", a) // it was not given back
+	wants(t, prove(t, f.files(), Options{}), KindOverlap, "log2:2", "was granted to")
+}
+
 // A log that went on in another file has not ended where the first one did.
 func TestAKilledSidecarsTailInAnotherFile(t *testing.T) {
 	f := newFleet()

@@ -20,17 +20,29 @@ type stay struct {
 	proof
 }
 
+// stays are those of leases of one mode: when they stood for the store, and until
+// when their applications were told to rely on them.
+type stays struct{ stood, relied latest[stay] }
+
+func newStays() stays { return stays{make(latest[stay]), make(latest[stay])} }
+
 // overlaps looks for leases of which one was granted while another stood, and for
 // those that never ended.
 func (p *pass) overlaps(k *lock, grants []*grant) {
-	exclusive, shared := make(latest[stay]), make(latest[stay])
+	exclusive, shared := newStays(), newStays()
 	// open are those without an end that conflict with what comes.
 	var open []*grant
 	for i, g := range grants {
 		conflict := false
-		check := func(stood latest[stay]) {
+		check := func(all stays) {
+			s, ok := all.stood.after(p.c, g.told)
+			if !ok {
+				// What was only promised ends with the lease, which may be untold.
+				s, ok = all.relied.after(p.c, g.told)
+				ok = ok && (s.of.over != "" || !p.untold(s.of, g))
+			}
 			// One that was granted later is a token that fell.
-			if s, ok := stood.after(p.c, g.told); ok && !p.c.before(g.told, s.of.since) {
+			if ok && !p.c.before(g.told, s.of.since) {
 				p.violates(KindOverlap, g.at, g.told, k, "the token %d was granted to %q while %d stood, of %q (granted at %s): %s, at %s",
 					g.token, g.owner, s.of.token, s.of.owner, p.runs.place(s.of.at), s.what, p.runs.place(s.at))
 			}
@@ -63,26 +75,35 @@ func (p *pass) overlaps(k *lock, grants []*grant) {
 			continue // from then on only the token protects
 		}
 		for _, at := range g.stood {
-			into.add(at.instant, stay{g, at.of})
+			into.stood.add(at.instant, stay{g, at.of})
 		}
 		if g.over == released || g.over == givenUp {
 			continue
 		}
 		for _, at := range g.relied {
-			into.add(at.instant, stay{g, at.of})
+			into.relied.add(at.instant, stay{g, at.of})
 		}
 	}
 }
 
 // endless is about a lease that no line ends, although another followed.
 func (p *pass) endless(k *lock, before, next *grant) {
-	for _, of := range p.runs.byID {
-		begun := of.begins && of.started == 0
-		if !of.over() && p.c.maybeBefore(of.last, next.told) || !begun && p.c.maybeBefore(before.since, of.first) && (p.o.Partial || of.begins) {
-			p.counts.Unproven++
-			return
-		}
+	if p.untold(before, next) {
+		p.counts.Unproven++
+		return
 	}
 	p.violates(KindOverlap, next.at, next.told, k, "the token %d was granted to %q, and no line ends %d of %q (granted at %s)",
 		next.token, next.owner, before.token, before.owner, p.runs.place(before.at))
+}
+
+// untold says whether a lease may have ended before the next one by something whose
+// line was lost: with a sidecar that was killed, or before a log began.
+func (p *pass) untold(before, next *grant) bool {
+	for _, of := range p.runs.byID {
+		begun := of.begins && of.started == 0
+		if !of.over() && p.c.maybeBefore(of.last, next.told) || !begun && p.c.maybeBefore(before.since, of.first) && (p.o.Partial || of.begins) {
+			return true
+		}
+	}
+	return false
 }
