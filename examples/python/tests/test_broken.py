@@ -33,8 +33,12 @@ def direct(sidecar: Sidecar) -> Iterator[Client]:
 
 
 def break_and_attach(proxy: Proxy, leases: list[Lease]) -> None:
-    assert proxy.reset() > 0
-    eventually("the break is noticed", lambda: not all(lease._attached for lease in leases))
+    """Breaks the leases' stream, and returns when all are attached to another."""
+    engine = leases[0]._engine
+    broken = engine._stream
+    assert broken is not None and proxy.reset() > 0
+    # No lease is attached when the stream goes; what they are afterwards, they are by the next one.
+    eventually("the break is noticed", lambda: engine._stream is not broken)
     eventually("the leases are attached again", lambda: all(lease.attached for lease in leases))
 
 
