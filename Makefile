@@ -26,12 +26,14 @@ help: ## list the targets
 build: ## build the daemon, its commands and the injector into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/locksidecar ./cmd/locksidecar-injector
 
+# What tests read by other processes (the command, scripts, the chart) is none of
+# Go's inputs, so nothing is taken from its cache of results.
 test: setup ## install what is missing and run every test, with the race detector
 	go vet ./...
 	cd $(POSTGRES) && go vet ./...
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	go test -race -parallel $(PARALLEL) -timeout 25m ./... -json > "$$log" || failed=1; \
-	(cd $(POSTGRES) && go test -race -timeout 15m ./... -json) >> "$$log" || failed=1; \
+	go test -race -count=1 -parallel $(PARALLEL) -timeout 25m ./... -json > "$$log" || failed=1; \
+	(cd $(POSTGRES) && go test -race -count=1 -timeout 15m ./... -json) >> "$$log" || failed=1; \
 	go run ./internal/testreport < "$$log"; \
 	[ -z "$${failed:-}" ]
 

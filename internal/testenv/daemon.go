@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -16,11 +18,22 @@ import (
 // run in any directory of the module.
 const module = "github.com/locksidecar/locksidecar/cmd/locksidecar"
 
+// build builds the command where every test process finds it: the first one
+// links it, the others wait for that and find it up to date.
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "lsbin")
+	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
+	dir := filepath.Join(root, "build", "test")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", err
+	}
+	unlock, err := lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	path := filepath.Join(dir, "locksidecar")
 	if out, err := exec.Command("go", "build", "-o", path, module).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", module, err, out)
@@ -28,7 +41,19 @@ var build = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// Binary is the path of the command, built once for each test process.
+// lock waits until no other process has the file.
+func lock(file string) (unlock func(), err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", file, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// Binary is the path of the command, built of the sources as they are.
 func Binary(t testing.TB) string {
 	t.Helper()
 	path, err := build()
