@@ -15,7 +15,7 @@ const (
 	// leakLabel marks the goroutines of a case.
 	leakLabel = "conformance case"
 	// leakPatience is how long goroutines may take to end after Close.
-	leakPatience = 5 * time.Second
+	leakPatience = 15 * time.Second
 	// inspected bounds the locks of a case that are looked at when it ends.
 	inspected = 50
 )

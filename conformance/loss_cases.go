@@ -109,8 +109,9 @@ func lossCases() []Case {
 				}
 				t.D = t.Open()
 				var again *driver.AcquireResult
+				two := t.Request(t.Lock("free"), "two", enqueue)
 				t.settle("acquire", func() (err error) {
-					again, err = t.attempt(t.D, t.Request(t.Lock("free"), "two", enqueue))
+					again, err = t.attempt(t.D, two)
 					return err
 				})
 				if again.Lease == nil || again.Lease.Token <= free.Token {

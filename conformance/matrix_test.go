@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
 	"github.com/locksidecar/locksidecar/backend/etcd"
@@ -40,6 +41,9 @@ type started struct {
 	url string
 }
 
+// patiently gives a call the time that a busy machine takes.
+const patiently = "timeout=15s"
+
 var stores = []store{
 	{name: "embedded", ways: true, start: func(t *testing.T) started {
 		return started{func(d func(driver.Driver) driver.Driver) conformance.Harness { return stored(t, "", d) }, "embedded:"}
@@ -51,14 +55,14 @@ var stores = []store{
 	{name: "redis-8", part: true, edition: testenv.Redis8, start: func(t *testing.T) started { return redisOf(t, testenv.Redis8) }},
 	{name: "valkey-8", part: true, edition: testenv.Valkey8, start: func(t *testing.T) started { return redisOf(t, testenv.Valkey8) }},
 	{name: "redis-sentinel", start: func(t *testing.T) started {
-		env := testenv.StartSentinel(t, testenv.RedisOptions{})
+		env := testenv.StartSentinel(t, testenv.RedisOptions{DownAfter: time.Minute})
 		o := redis.Options{Sentinel: &redis.Sentinel{Addrs: env.Addrs(), Primary: testenv.SentinelName}}
 		primary := env.Primary(t)
-		return started{decorated(onServers(o, func() []*testenv.Redis { return []*testenv.Redis{primary} })), env.URL()}
+		return started{decorated(onServers(o, func() []*testenv.Redis { return []*testenv.Redis{primary} })), env.URL(patiently)}
 	}},
 	{name: "redis-cluster", start: func(t *testing.T) started {
 		env := testenv.StartCluster(t, 0, testenv.RedisOptions{})
-		return started{decorated(onServers(redis.Options{Cluster: env.Addrs()}, func() []*testenv.Redis { return env.Nodes })), env.URL()}
+		return started{decorated(onServers(redis.Options{Cluster: env.Addrs()}, func() []*testenv.Redis { return env.Nodes })), env.URL(patiently)}
 	}},
 	{name: "etcd", slow: true, start: func(t *testing.T) started { return etcdOf(t, 1) }},
 	{name: "etcd-three", slow: true, part: true, start: func(t *testing.T) started { return etcdOf(t, 3) }},
@@ -95,12 +99,12 @@ func decorated(h conformance.Harness) func(func(driver.Driver) driver.Driver) co
 
 func redisOf(t *testing.T, e testenv.Edition) started {
 	r := testenv.StartRedisWith(t, testenv.RedisOptions{Edition: e})
-	return started{decorated(onServer(t, redis.Options{}, r)), r.URL()}
+	return started{decorated(onServer(t, redis.Options{}, r)), r.URL(patiently)}
 }
 
 func etcdOf(t *testing.T, members int) started {
 	e := testenv.StartEtcd(t, testenv.EtcdOptions{Members: members})
-	return started{decorated(onEtcd(t, e, etcd.Options{})), e.URL() + "?timeout=15s"}
+	return started{decorated(onEtcd(t, e, etcd.Options{})), e.URL() + "?" + patiently}
 }
 
 func TestMatrix(t *testing.T) {

@@ -17,9 +17,16 @@ import (
 	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
+// judged are the options of a driver that the suite judges: it asks often, and gives a
+// call the time that a busy machine takes.
+func judged(o redis.Options) redis.Options {
+	o.MinTTL, o.Poll, o.Timeout, o.New = 400*time.Millisecond, 200*time.Millisecond, 15*time.Second, true
+	return o
+}
+
 // onServers is a harness on the servers that have the locks.
 func onServers(o redis.Options, servers func() []*testenv.Redis) conformance.Harness {
-	o.MinTTL, o.Poll, o.New = 400*time.Millisecond, 200*time.Millisecond, true
+	o = judged(o)
 	each := func(do func(*testenv.Redis) error) error {
 		for _, r := range servers() {
 			if err := do(r); err != nil {
@@ -64,8 +71,8 @@ func onServer(t *testing.T, o redis.Options, r *testenv.Redis) conformance.Harne
 	h.Pause = func() (func() error, error) { return r.Resume, r.Pause() }
 	if o.Client.TLSConfig == nil {
 		h.Link = func(context.Context) (*conformance.Link, error) {
-			p, through := testenv.StartProxy(t, r.Addr()), o
-			through.MinTTL, through.Poll, through.New, through.Client.Addr = 400*time.Millisecond, 200*time.Millisecond, true, p.Addr()
+			p, through := testenv.StartProxy(t, r.Addr()), judged(o)
+			through.Client.Addr = p.Addr()
 			d, err := redis.New(through)
 			return &conformance.Link{Driver: d, Cut: p.Cut, LoseReply: func(n int) { p.FailAt(n, testenv.BreakReply, "EVALSHA", "EVAL") }}, err
 		}
@@ -175,16 +182,18 @@ func TestRedisClusterWhileSlotsMove(t *testing.T) {
 	moves := 0
 	mover.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			still.Lock()
 			from, to := env.Nodes[i%3], env.Nodes[(i+1)%3]
-			if slot, ok := busySlot(t, env, from); ok {
-				m := env.BeginMove(t, slot, from, to)
-				vouch(t, slot, from, to)
-				m.Keys(t)
-				m.End(t)
-				moves++
-			}
-			still.Unlock()
+			func() {
+				still.Lock()
+				defer still.Unlock()
+				if slot, ok := busySlot(t, env, from); ok {
+					m := env.BeginMove(t, slot, from, to)
+					vouch(t, slot, from, to)
+					m.Keys(t)
+					m.End(t)
+					moves++
+				}
+			}()
 			select {
 			case <-ctx.Done():
 			case <-time.After(20 * time.Millisecond): // the pace, so that the suite gets on

@@ -16,7 +16,7 @@ import (
 
 const (
 	// patience bounds each wait for something that must come.
-	patience = 45 * time.Second
+	patience = 90 * time.Second
 	// lasting is the TTL of a lease that is not to expire while the case runs,
 	// however slow the machine is.
 	lasting = 55 * time.Second
@@ -247,16 +247,26 @@ func (t *T) Queue(d driver.Driver, r *driver.AcquireRequest) *driver.AcquireResu
 
 // Await repeats an acquire, as a sidecar does, until it is granted.
 func (t *T) Await(d driver.Driver, r *driver.AcquireRequest) *grant {
+	g, _ := t.awaited(d, r)
+	return g
+}
+
+// awaited is Await, and tells when the last attempt that was not granted was sent:
+// that one was the driver's to grant, whatever held the suite up after it. It is 0 if
+// the first one was granted.
+func (t *T) awaited(d driver.Driver, r *driver.AcquireRequest) (g *grant, refused driver.Instant) {
 	r.Enqueue = true
 	deadline := t.now().Add(patience)
 	for {
+		sent := t.now()
 		res, err := t.attempt(d, r)
 		if err != nil {
 			t.Fatalf("waiting acquire by %s: %v", r.OwnerID, err)
 		}
 		if res.Lease != nil {
-			return &grant{res.Lease, r}
+			return &grant{res.Lease, r}, refused
 		}
+		refused = sent
 		if t.now() > deadline {
 			t.Fatalf("%s was not granted within %v", r.OwnerID, patience)
 		}
@@ -347,5 +357,5 @@ func (t *T) unlessLate(f func(d time.Duration) (late bool)) {
 // not from the send of the request: the store may have decided later than that,
 // by however long a connection took.
 func (t *T) expire(g *grant) {
-	t.pause(g.Remaining + t.caps.Lateness + 50*time.Millisecond + t.h.TTL/20)
+	t.pause(g.Remaining + 2*t.caps.Lateness + 50*time.Millisecond + t.h.TTL/20)
 }

@@ -13,11 +13,11 @@ import (
 // These tests hold the conditions of the writes; mutant_test.go flips them.
 
 // counted is a driver whose requests are counted by operation.
-func counted(t *testing.T) (*testenv.DynamoProxy, *Store) {
+func counted(t *testing.T, change ...func(*Options)) (*testenv.DynamoProxy, *Store) {
 	t.Helper()
 	e := testenv.StartDynamoT(t)
 	p := testenv.StartDynamoProxy(t, e)
-	s := open(t, options(e, p.Endpoint()))
+	s := open(t, options(e, p.Endpoint(), change...))
 	if err := s.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,9 @@ func seen(t *testing.T, p *testenv.DynamoProxy, what string, want ...string) {
 // What an operation costs is part of what the documents say.
 func TestConditionsOfTheShortWays(t *testing.T) {
 	t.Parallel()
-	p, s := counted(t)
+	var clock at // it stands: what was written stays the latest
+	clock.pass(time.Hour)
+	p, s := counted(t, func(o *Options) { o.Clock = &clock })
 	r := request("a", "one")
 	l := granted(t, s, r)
 	seen(t, p, "a first acquire", "UpdateItem")

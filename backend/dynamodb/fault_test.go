@@ -269,7 +269,9 @@ func TestRenewalsPassAThrottledTable(t *testing.T) {
 	t.Parallel()
 	e := testenv.StartDynamoT(t)
 	proxy := testenv.StartDynamoProxy(t, e)
-	s := open(t, options(e, proxy.Endpoint()))
+	var clock at
+	clock.pass(time.Hour)
+	s := open(t, options(e, proxy.Endpoint(), func(o *Options) { o.Clock = &clock }))
 	r := request("a", "one")
 	l := granted(t, s, r)
 	proxy.Meet(func(operation string, body []byte) testenv.DynamoFault {
@@ -279,6 +281,7 @@ func TestRenewalsPassAThrottledTable(t *testing.T) {
 		return testenv.DynamoPass
 	})
 	for range 8 {
+		clock.pass(lastPause)
 		_, err := s.Acquire(t.Context(), request("b", "two"))
 		if !errors.Is(err, ErrThrottled) || !errors.Is(err, driver.ErrUnavailable) || !errors.Is(err, driver.ErrLimit) || errors.Is(err, driver.ErrIndeterminate) {
 			t.Fatalf("a throttled table: %v", err)
@@ -296,6 +299,7 @@ func TestRenewalsPassAThrottledTable(t *testing.T) {
 	renew(t, s, r, l)
 	release(t, s, r, l)
 	proxy.Meet(nil)
+	clock.pass(lastPause)
 	granted(t, s, request("b", "two"))
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds each wait for something that must come.
-var patience = 20 * time.Second
+var patience = time.Minute
 
 const table1 = "locks"
 

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ func opened(t testing.TB, o Options) *Memory {
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "locks.db")
 	}
+	o.Timeout = cmp.Or(o.Timeout, time.Minute) // a disk may be slow
 	m, err := NewMemory(o)
 	if err != nil {
 		t.Fatal(err)

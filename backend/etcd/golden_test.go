@@ -74,7 +74,7 @@ func check(t *testing.T, err error) {
 // openGolden opens a driver on the golden prefix.
 func openGolden(t *testing.T, e *testenv.Etcd, o Options) *Store {
 	t.Helper()
-	o.Endpoints, o.Prefix = e.Addrs(), goldenPrefix
+	o.Endpoints, o.Prefix, o.Timeout = e.Addrs(), goldenPrefix, 15*time.Second
 	s, err := New(o)
 	check(t, err)
 	t.Cleanup(func() { check(t, s.Close()) })

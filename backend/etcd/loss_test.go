@@ -178,7 +178,7 @@ func TestARestoredStoreGrantsNothingTwice(t *testing.T) {
 			running.Go(func() {
 				t.Run(how.name+"/"+who, func(t *testing.T) {
 					e := start(t, 1)
-					const long, short = "max_ttl=8s", 6 * time.Second
+					const long, short = "max_ttl=16s", 12 * time.Second
 					holder, rival := openAt(t, e.URL(), long), openAt(t, e.URL(), long)
 					for _, d := range []driver.Driver{holder, rival} {
 						warm := lasting(asked("warm", "warm"), short)

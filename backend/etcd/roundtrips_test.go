@@ -23,7 +23,7 @@ func TestRoundTripsOfAnUncontendedLock(t *testing.T) {
 	t.Parallel()
 	e := start(t, 1)
 	proxy := testenv.StartEtcdProxy(t, e.Members[0].Addr())
-	d, other := openAt(t, proxy.URL()), openAt(t, e.URL())
+	d, other := openAt(t, proxy.URL(), "timeout=10s"), openAt(t, e.URL(), "timeout=10s")
 	cycle := func(lock string) (acquire, renew, release []string) {
 		t.Helper()
 		r := asked(lock, "one")
@@ -68,11 +68,11 @@ func TestManyLeasesAreRenewedTogether(t *testing.T) {
 	t.Parallel()
 	e := start(t, 1)
 	proxy := testenv.StartEtcdProxy(t, e.Members[0].Addr())
-	d := openAt(t, proxy.URL())
-	const n = 150
+	d := openAt(t, proxy.URL(), "timeout=10s")
+	const n, ttl = 150, 2 * time.Minute
 	reqs := make([]driver.RenewRequest, n)
 	for i := range reqs {
-		r := asked("many/"+string(rune('a'+i%26))+string(rune('a'+i/26)), "one")
+		r := lasting(asked("many/"+string(rune('a'+i%26))+string(rune('a'+i/26)), "one"), ttl)
 		reqs[i] = driver.RenewRequest{LeaseRef: refOf(r, granted(t, d, r)), TTL: ttl}
 	}
 	from := len(proxy.Requests())

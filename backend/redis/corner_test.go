@@ -85,10 +85,10 @@ func TestAQueueWithoutItsRecordIsNotOvertaken(t *testing.T) {
 
 // Whoever stands behind a place that will be dead soon asks soon after.
 func TestWhoeverStandsBehindADyingPlaceAsksSoon(t *testing.T) {
-	s := openOn(t, testenv.StartRedisT(t), "x")
+	s := openPolling(t, testenv.StartRedisT(t), 40*time.Second)
 	granted(t, s, request("a", "holder"))
 	dying := queued(request("a", "dying"))
-	dying.PlaceTTL = 100 * time.Millisecond
+	dying.PlaceTTL = 10 * time.Second
 	if res, err := s.Acquire(t.Context(), dying); err != nil || res.RetryAfter > dying.PlaceTTL/2 {
 		t.Errorf("the first: %+v, %v", res, err)
 	}

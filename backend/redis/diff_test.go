@@ -51,7 +51,19 @@ func (g general) Release(ctx context.Context, req *driver.ReleaseRequest) (*driv
 // openOn opens a driver of the server under a prefix.
 func openOn(t testing.TB, server *testenv.Redis, prefix string) *Store {
 	t.Helper()
-	o := Options{Prefix: prefix, MinTTL: time.Millisecond, New: true}
+	return openWith(t, server, Options{Prefix: prefix})
+}
+
+// openPolling opens a driver whose waiters ask as often as they are told.
+func openPolling(t testing.TB, server *testenv.Redis, poll time.Duration) *Store {
+	t.Helper()
+	return openWith(t, server, Options{Poll: poll})
+}
+
+// openWith opens a driver that waits for as long as the tests do.
+func openWith(t testing.TB, server *testenv.Redis, o Options) *Store {
+	t.Helper()
+	o.MinTTL, o.New, o.Timeout = time.Millisecond, true, patience
 	o.Client.Addr = server.Addr()
 	s, err := New(o)
 	if err != nil {

@@ -105,7 +105,7 @@ func TestTheDocumentedUserOnACluster(t *testing.T) {
 	for _, r := range env.Nodes {
 		r.Must(t, append(documentedUser(t), "+cluster|slots", "+asking")...)
 	}
-	s := openURL(t, strings.Replace(env.URL(), "//", "//locksidecar:change-me@", 1))
+	s := openURL(t, strings.Replace(env.URL("timeout=20s"), "//", "//locksidecar:change-me@", 1))
 	for i := range 20 {
 		r := request(fmt.Sprint("a", i), "r")
 		release(t, s, r, eventually(t, s, r))
@@ -135,9 +135,12 @@ func TestWaitForReplicas(t *testing.T) {
 	replica.ReplicaOf(t, primary)
 	replica.WaitLinked(t)
 	primary.Must(t, append(documentedUser(t), "+wait")...)
-	s := openURL(t, "redis://locksidecar:change-me@"+primary.Addr()+"?wait_replicas=1&timeout=1s")
+	open := func(timeout string) *Store {
+		return openURL(t, "redis://locksidecar:change-me@"+primary.Addr()+"?wait_replicas=1&timeout="+timeout)
+	}
+	patient, s := open("20s"), open("4s")
 	r := request("a", "r")
-	l := granted(t, s, r)
+	l := granted(t, patient, r)
 	if n := replica.Must(t, "EXISTS", s.shardPrefix(shardOf("a"))+"l:a"); n != int64(1) {
 		t.Error("the replica does not have a lease that was granted")
 	}
@@ -162,5 +165,5 @@ func TestWaitForReplicas(t *testing.T) {
 	if err := replica.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	granted(t, s, request("a", "r"))
+	granted(t, patient, request("a", "r"))
 }

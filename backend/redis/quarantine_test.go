@@ -30,11 +30,11 @@ type loss struct {
 func losses() []loss {
 	nothing := func() {}
 	return []loss{
-		{"FLUSHALL", 2 * time.Second, func(t *testing.T) (string, func(), func()) {
+		{"FLUSHALL", 6 * time.Second, func(t *testing.T) (string, func(), func()) {
 			server := testenv.StartRedisT(t)
 			return server.URL(), nothing, func() { server.Must(t, "FLUSHALL") }
 		}},
-		{"restart empty", 2 * time.Second, func(t *testing.T) (string, func(), func()) {
+		{"restart empty", 6 * time.Second, func(t *testing.T) (string, func(), func()) {
 			server := testenv.StartRedisT(t)
 			return server.URL(), nothing, func() {
 				if err := server.RestartEmpty(t.Context()); err != nil {
@@ -42,7 +42,7 @@ func losses() []loss {
 				}
 			}
 		}},
-		{"restart with the data of before", 2 * time.Second, func(t *testing.T) (string, func(), func()) {
+		{"restart with the data of before", 6 * time.Second, func(t *testing.T) (string, func(), func()) {
 			server := testenv.StartRedisWith(t, testenv.RedisOptions{AppendFsync: "always"})
 			var b testenv.Backup
 			return server.URL(), func() { b = server.Backup(t) }, func() {
@@ -57,7 +57,7 @@ func losses() []loss {
 				env.WaitForFailover(t, env.KillPrimary(t))
 			}
 		}},
-		{"promotion behind one address", 2 * time.Second, func(t *testing.T) (string, func(), func()) {
+		{"promotion behind one address", 6 * time.Second, func(t *testing.T) (string, func(), func()) {
 			first, second := testenv.StartRedisT(t), testenv.StartRedisT(t)
 			second.ReplicaOf(t, first)
 			proxy := testenv.StartProxy(t, first.Addr())
@@ -81,7 +81,7 @@ func TestALostLeaseIsNotGrantedTwice(t *testing.T) {
 			t.Run(how.name+"/"+who, func(t *testing.T) {
 				t.Parallel()
 				url, before, lose := how.start(t)
-				url += fmt.Sprintf("&timeout=3s&poll=500ms&max_ttl=%v", how.longest)
+				url += fmt.Sprintf("&timeout=10s&poll=500ms&max_ttl=%v", how.longest)
 				holder, rival := openURL(t, url), openURL(t, url)
 				for i, s := range []*Store{holder, rival} {
 					warm := request("warm", fmt.Sprint("r", i))
@@ -281,7 +281,7 @@ func TestInit(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	open := func(parameters string) *Store { return openURL(t, "redis://"+server.Addr()+"?new=0&"+parameters) }
 	t.Run("a store that was not initialised", func(t *testing.T) {
-		s := open("prefix=plain&max_ttl=1s")
+		s := open("prefix=plain&max_ttl=10s")
 		_, err := s.Acquire(t.Context(), request("a", "r"))
 		if !errors.Is(err, driver.ErrQuarantined) || !strings.Contains(err.Error(), "locksidecar store init --backend") {
 			t.Fatalf("%v, want a quarantine that says what to do", err)
@@ -295,7 +295,7 @@ func TestInit(t *testing.T) {
 		if done || !errors.As(err, &q) || q.Remaining <= 0 {
 			t.Fatalf("init opened a quarantine: %v, %v", done, err)
 		}
-		l := afterQuarantine(t, s, request("a", "r"))
+		l := eventually(t, s, request("a", "r"))
 		release(t, s, request("a", "r"), l)
 	})
 	t.Run("many at once", func(t *testing.T) {

@@ -96,7 +96,7 @@ func TestServerThatRestarts(t *testing.T) {
 func TestAReplyThatIsLostIsIndeterminate(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	proxy := testenv.StartProxy(t, server.Addr())
-	s := openURL(t, "redis://"+proxy.Addr()+"?timeout=1s")
+	s := openURL(t, "redis://"+proxy.Addr()+"?timeout=3s")
 	warm := request("warm", "r")
 	release(t, s, warm, granted(t, s, warm))
 	r := request("a", "r")
@@ -144,7 +144,7 @@ func TestALostReplyHoldsARenewalUpForNoLongerThanItsDeadline(t *testing.T) {
 		}
 	}
 	lost := proxy.FailAt(1, testenv.LoseReply, "evalsha")
-	if res := renew(500 * time.Millisecond); !errors.Is(res.Err, driver.ErrIndeterminate) || !lost.Happened() {
+	if res := renew(3 * time.Second); !errors.Is(res.Err, driver.ErrIndeterminate) || !lost.Happened() {
 		t.Errorf("a lost reply: %+v", res)
 	}
 	if res := renew(patience); res.Err != nil {
@@ -354,7 +354,7 @@ func TestThousandCyclesLeaveOnlyIdleRecordsWhichGo(t *testing.T) {
 	for i := range 1000 {
 		lock := fmt.Sprint("a", i%locks)
 		r := request(lock, fmt.Sprint("r", i))
-		r.TTL = time.Second
+		r.TTL = max(time.Second, patience/12)
 		l := granted(t, s, r)
 		waiter := queued(request(lock, fmt.Sprint("w", i)))
 		waiter.TTL = r.TTL
@@ -420,7 +420,7 @@ func TestRetentionSparesWhatIsBusy(t *testing.T) {
 		t.Errorf("the record of a lease renewed to 60s ends in %v", left)
 	}
 	w := queued(request("a", "w"))
-	w.TTL = time.Second
+	w.TTL = max(time.Second, patience/12)
 	if _, err := s.Acquire(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}

@@ -146,7 +146,7 @@ func TestSentinelsWithoutAMajority(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, s, request("b", "r"))
-	unknown := openURL(t, strings.Replace(env.URL("timeout=500ms"), "/"+testenv.SentinelName, "/other", 1))
+	unknown := openURL(t, strings.Replace(env.URL("timeout=5s"), "/"+testenv.SentinelName, "/other", 1))
 	if _, err := unknown.Acquire(t.Context(), request("b", "r")); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), "No such master") {
 		t.Errorf("a name that nobody knows: %v", err)
 	}
@@ -297,7 +297,7 @@ func TestClusterHintsAndSweeps(t *testing.T) {
 func TestClusterWhileASlotMoves(t *testing.T) {
 	t.Parallel()
 	env := testenv.StartCluster(t, 0, testenv.RedisOptions{})
-	s := openURL(t, env.URL())
+	s := openURL(t, env.URL("timeout=20s"))
 	eventually(t, s, request("warm", "r"))
 	from, to := env.Nodes[0], env.Nodes[1]
 	lock := lockIn(t, s, from, "moving")
@@ -311,7 +311,7 @@ func TestClusterWhileASlotMoves(t *testing.T) {
 	m := env.BeginMove(t, slot, from, to)
 	// Of several keys a server has some: it says so, until the time is over.
 	m.Key(t, s.shardPrefix(shardOf(lock))+"l:"+lock)
-	short := openURL(t, env.URL("timeout=200ms"))
+	short := openURL(t, env.URL("timeout=2s"))
 	if _, err := short.Renew(t.Context(), &driver.RenewRequest{LeaseRef: refOf(r, l), TTL: time.Minute}); !errors.Is(err, driver.ErrUnavailable) {
 		t.Errorf("a lock that is in two places: %v", err)
 	}

@@ -60,8 +60,8 @@ func freed(t *testing.T, d driver.Driver, lock string, holders int) {
 // the next one that does.
 func TestExpiryBesideAReaderThatRenewsIsReported(t *testing.T) {
 	d := connect(t, testenv.StartRedisT(t))
-	dead := granted(t, d, "a", "dead", 150*time.Millisecond, true)
 	alive := granted(t, d, "a", "alive", 30*time.Second, true)
+	dead := granted(t, d, "a", "dead", 150*time.Millisecond, true)
 	freed(t, d, "a", 1)
 	ref := driver.LeaseRef{LockID: "a", Key: driver.KeyOf("alive"), Token: alive.Token, Attach: alive.Attach}
 	if _, err := d.Renew(t.Context(), &driver.RenewRequest{LeaseRef: ref, TTL: 40 * time.Second}); err != nil {

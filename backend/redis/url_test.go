@@ -29,10 +29,13 @@ func openURL(t testing.TB, raw string) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q := u.Query(); !q.Has("new") { // the tests' stores are
-		q.Set("new", "1")
-		u.RawQuery = q.Encode()
+	q := u.Query()
+	for parameter, usual := range map[string]string{"new": "1", "timeout": "20s"} {
+		if !q.Has(parameter) {
+			q.Set(parameter, usual)
+		}
 	}
+	u.RawQuery = q.Encode()
 	d, err := OpenURL(t.Context(), u, driver.Env{})
 	if err != nil {
 		t.Fatal(err)

@@ -42,14 +42,14 @@ func wantHint(t *testing.T, hints <-chan driver.Hint, want driver.Hint) {
 func TestABrokenWatchIsResumedWithAResync(t *testing.T) {
 	server := testenv.StartRedisT(t)
 	proxy := testenv.StartProxy(t, server.Addr())
-	o := Options{Prefix: "x", Timeout: time.Second, New: true}
+	o := Options{Prefix: "x", Timeout: 3 * time.Second, New: true}
 	o.Client.Addr = proxy.Addr()
 	s, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	s.silence = time.Second
+	s.silence = 2 * time.Second
 	hints := watched(t, s)
 	resync := driver.Hint{Kind: driver.HintResync}
 	wantHint(t, hints, resync)
@@ -169,8 +169,9 @@ func TestWhoeverCanBeGrantedIsWoken(t *testing.T) {
 	}
 	woken("c", "reader")
 	// A revoked lease that expires wakes nobody; the waiter knows when to look.
+	s = openPolling(t, server, time.Minute)
 	holder = request("d", "holder")
-	holder.TTL = 300 * time.Millisecond
+	holder.TTL = 10 * time.Second
 	l = granted(t, s, holder)
 	if _, err := s.Revoke(t.Context(), &driver.EvictRequest{LockID: "d", Token: l.Token, Cause: driver.CauseForced}); err != nil {
 		t.Fatal(err)

@@ -107,7 +107,7 @@ func (c Campaign) Test(t *testing.T) {
 	for _, test := range slices.Compact(slices.Sorted(slices.Values(found))) {
 		if strings.HasPrefix(test, "Test") {
 			start(func() {
-				// On a busy machine it may come too late: it runs with less patience.
+				// Many run beside each other: one may come too late.
 				for attempt := 0; c.fails(t.Context(), test, none); attempt++ {
 					if attempt == controls {
 						t.Errorf("%s fails although nothing is flipped", test)

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a client waits that is to be kept waiting.
-const patience = 150 * time.Millisecond
+const patience = 2 * time.Second
 
 // through is a client by way of a proxy, with one connection at a time.
 func through(t *testing.T, p *Proxy, patience time.Duration, protocol int) *redis.Client {
@@ -111,7 +111,9 @@ func TestProxyDeliversLate(t *testing.T) {
 	server := StartRedisT(t)
 	p := StartProxy(t, server.Addr())
 	i := p.FailAt(1, HoldRequest, "INCR")
-	if err := through(t, p, patience, 3).Incr(t.Context(), "n").Err(); !timedOut(err) {
+	c := through(t, p, startTimeout, 3)
+	c.Ping(t.Context())
+	if err := c.WithTimeout(patience).Incr(t.Context(), "n").Err(); !timedOut(err) {
 		t.Fatalf("got %v, want a timeout", err)
 	}
 	expect(t, "before", get(t, server, "n"), "")
@@ -159,6 +161,12 @@ func TestProxyLosesAndSwallows(t *testing.T) {
 	if err := old.WithTimeout(patience).Incr(t.Context(), "n").Err(); !timedOut(err) {
 		t.Errorf("without its reply: %v, want a timeout", err)
 	}
+	wait(t, "the request does not arrive", func(context.Context) error {
+		if get(t, server, "n") != "1" {
+			return errors.New("there is no key")
+		}
+		return nil
+	})
 	p.DropReplies.Store(false)
 	p.DropRequests.Store(true)
 	if err := through(t, p, patience, 3).Incr(t.Context(), "n").Err(); !timedOut(err) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -17,7 +18,7 @@ import (
 const redisInstall = "apt-get install redis-server"
 
 // startTimeout is how long a server may take to answer.
-const startTimeout = 20 * time.Second
+const startTimeout = 90 * time.Second
 
 // Redis is a redis-server on a free port of loopback, without persistence
 // unless its options ask for it.
@@ -156,16 +157,22 @@ func (r *Redis) Stop() error {
 	return errors.Join(err, os.RemoveAll(r.dir))
 }
 
-// freePorts are two ports that nobody listens on.
+// freePorts are two ports that nobody listens on, below those that the system gives
+// to whoever asks for any: a server that restarts finds its own free.
 func freePorts() (a, b int, err error) {
-	var ports [2]int
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, 0, err
+	const first, last = 10_000, 32_000
+	var ports []int
+	for range 100 {
+		port := first + rand.IntN(last-first) //nolint:gosec // any will do
+		l, taken := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if taken != nil {
+			err = taken
+			continue
 		}
 		defer func() { _ = l.Close() }() // held until both are known, so that they differ
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		if ports = append(ports, port); len(ports) == 2 {
+			return ports[0], ports[1], nil
+		}
 	}
-	return ports[0], ports[1], nil
+	return 0, 0, fmt.Errorf("no two ports from %d to %d are free: %w", first, last, err)
 }

@@ -48,7 +48,7 @@ func TestEditionsRestartAndPersistence(t *testing.T) {
 			case o.AppendFsync != "":
 				// The kernel has what the process wrote; while it syncs the file, everysec
 				// puts a write off.
-				for deadline := time.Now().Add(patience); !strings.Contains(r.Must(t, "INFO", "persistence").(string), "aof_buffer_length:0\r"); time.Sleep(10 * time.Millisecond) {
+				for deadline := time.Now().Add(waitTimeout); !strings.Contains(r.Must(t, "INFO", "persistence").(string), "aof_buffer_length:0\r"); time.Sleep(10 * time.Millisecond) {
 					if time.Now().After(deadline) {
 						t.Fatal("the append-only file is not written")
 					}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -42,6 +43,8 @@ type RedisOptions struct {
 	Users string
 	// Password is that of the default user. It excludes Users.
 	Password string
+	// DownAfter is after what silence Sentinels take a node for dead; 0 means 1 s.
+	DownAfter time.Duration
 
 	cluster  bool
 	sentinel string // the text of sentinel.conf: the server is a Sentinel

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // SentinelName is the name by which Sentinels know the primary.
@@ -24,7 +26,7 @@ type Sentinel struct {
 }
 
 // StartSentinel starts them for the length of a test and waits for the quorum.
-// Of the options, Edition, Args, AppendFsync, Save and Password count.
+// Of the options, Edition, Args, AppendFsync, Save, Password and DownAfter count.
 func StartSentinel(t testing.TB, o RedisOptions) *Sentinel {
 	t.Helper()
 	if o.TLS != nil || o.Users != "" || o.Config != "" {
@@ -40,8 +42,8 @@ func StartSentinel(t testing.TB, o RedisOptions) *Sentinel {
 		r.ReplicaOf(t, s.Nodes[0])
 		r.Must(t, "CONFIG", "REWRITE")
 	}
-	conf := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 2\nsentinel down-after-milliseconds %[1]s 1000\n"+
-		"sentinel failover-timeout %[1]s 5000\nsentinel parallel-syncs %[1]s 2\n", SentinelName, s.Nodes[0].port)
+	conf := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 2\nsentinel down-after-milliseconds %[1]s %[3]d\n"+
+		"sentinel failover-timeout %[1]s 5000\nsentinel parallel-syncs %[1]s 2\n", SentinelName, s.Nodes[0].port, cmp.Or(o.DownAfter, time.Second).Milliseconds())
 	if o.Password != "" {
 		conf += fmt.Sprintf("sentinel auth-pass %s %s\n", SentinelName, o.Password)
 	}
