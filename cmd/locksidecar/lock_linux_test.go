@@ -78,25 +78,44 @@ func TestSilentSidecarEndsTheCommandBeforeItsLeaseEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			redis := testenv.StartRedisT(t)
-			first := testenv.Daemon(t, "serve", "--backend", redis.URL())
-			other := connect(t, testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint())
-			l := begin(t, first.Endpoint(), "lock", "job", "--ttl", "8", "--", script(t, "trap '' TERM\n"+family))
-			pids := l.pids(t, "pids")
-			if err := silence(first); err != nil {
-				t.Fatal(err)
-			}
-			if ran := next(t, other, "job", pids); len(ran) > 0 {
-				t.Errorf("granted while %v of %v ran", ran, pids)
-			}
-			if got := l.code(t); got != exitLost {
-				t.Errorf("exit code %d, want %d", got, exitLost)
-			}
-			if !strings.Contains(l.errs.String(), "not renewed in time") {
-				t.Errorf("it said %q", l.errs.String())
+			for again := 2; ; again-- {
+				longest := stalls(t)
+				ran := silent(t, silence)
+				stall := longest()
+				if len(ran) == 0 {
+					return
+				}
+				// A supervisor that does not run for longer than its margin cannot
+				// end anything: that says nothing of it.
+				if stall < 300*time.Millisecond || again == 0 {
+					t.Fatalf("granted while %v ran; the machine's longest stall was %v", ran, stall)
+				}
+				t.Logf("granted while %v ran, after a stall of %v: once more", ran, stall)
 			}
 		})
 	}
+}
+
+// silent has a sidecar fall silent under a command, and says what of that ran when
+// the next holder was granted.
+func silent(t *testing.T, silence func(*testenv.Process) error) (ran []int) {
+	t.Helper()
+	redis := testenv.StartRedisT(t)
+	first := testenv.Daemon(t, "serve", "--backend", redis.URL())
+	other := connect(t, testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint())
+	l := begin(t, first.Endpoint(), "lock", "job", "--ttl", "30", "--", script(t, "trap '' TERM\n"+family))
+	pids := l.pids(t, "pids")
+	if err := silence(first); err != nil {
+		t.Fatal(err)
+	}
+	ran = next(t, other, "job", pids)
+	if got := l.code(t); got != exitLost {
+		t.Errorf("exit code %d, want %d", got, exitLost)
+	}
+	if !strings.Contains(l.errs.String(), "not renewed in time") {
+		t.Errorf("it said %q", l.errs.String())
+	}
+	return ran
 }
 
 // A sidecar that is killed or stopped and comes back: the lease is adopted, and
@@ -167,18 +186,17 @@ func TestLockWaitsForTheSocketAndThroughARestart(t *testing.T) {
 	t.Parallel()
 	redis := testenv.StartRedisT(t)
 	path := socketPath(t)
-	l := begin(t, "unix://"+path, "lock", "job", "--", "echo", "granted")
 	serve := []string{"serve", "--backend", redis.URL(), "--socket", path}
 	other := connect(t, testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint())
 	lease, err := other.Acquire(t.Context(), &lockpb.AcquireRequest{LockId: "job", Ttl: durationpb.New(time.Minute)})
 	if err != nil {
-		// It cannot have got it: there is no socket.
 		t.Fatal(err)
 	}
 	waiting := func() bool {
 		got, err := other.Get(t.Context(), &lockpb.GetRequest{LockId: "job"})
 		return err == nil && len(got.GetWaiters()) == 1
 	}
+	l := begin(t, "unix://"+path, "lock", "job", "--", "echo", "granted") // before there is a socket
 	first := testenv.Daemon(t, serve...)
 	eventually(t, "it waits", waiting)
 	first.Kill()
@@ -252,7 +270,7 @@ func TestSignalsEndTheWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 				lock := fmt.Sprintf("wait/%s/%d", name, s)
-				if _, err := way.cl.Acquire(t.Context(), &lockpb.AcquireRequest{LockId: lock}); err != nil {
+				if _, err := way.cl.Acquire(t.Context(), &lockpb.AcquireRequest{LockId: lock, Ttl: secondsOf(60)}); err != nil {
 					t.Fatal(err)
 				}
 				endpoint := d.Endpoint()

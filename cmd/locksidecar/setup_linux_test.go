@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -243,6 +244,31 @@ func socketPath(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "run", "api.sock")
+}
+
+// stalls watches how long this process, and so probably the machine, stands still.
+// What it returns ends that and tells the longest time.
+func stalls(t *testing.T) (longest func() time.Duration) {
+	t.Helper()
+	const every = 50 * time.Millisecond
+	stop, ended := make(chan struct{}), make(chan time.Duration, 1)
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		last, most := time.Now(), time.Duration(0)
+		for {
+			select {
+			case <-tick.C:
+				most, last = max(most, time.Since(last)-every), time.Now()
+			case <-stop:
+				ended <- max(most, time.Since(last)-every)
+				return
+			}
+		}
+	}()
+	end := sync.OnceValue(func() time.Duration { close(stop); return <-ended })
+	t.Cleanup(func() { end() })
+	return end
 }
 
 // screen is a pseudo-terminal with somebody before it.

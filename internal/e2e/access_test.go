@@ -143,9 +143,7 @@ func TestPolicyOfADaemon(t *testing.T) {
 		t.Errorf("force: %v", err)
 	}
 	for _, says := range []string{"line 5", "line 2", "jobs/nightly", "force"} {
-		if !strings.Contains(d.Output(), says) {
-			t.Errorf("the log does not say %q:\n%s", says, d.Output())
-		}
+		eventually(t, fmt.Sprintf("the log says %q", says), func() bool { return strings.Contains(d.Output(), says) })
 	}
 	write("rules:\n  - locks: [a]\n    may: [own]\n")
 	if exit, printed := command(t, serve...); exit != 64 || !strings.Contains(printed, "line 3") {

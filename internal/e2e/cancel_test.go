@@ -48,7 +48,7 @@ func TestCancelAroundTheGrantLeavesNothing(t *testing.T) {
 				id := fmt.Sprintf("cancel/%s/%d", way.name, i)
 				// The holder releases at a moment of its own, and the waiter
 				// leaves up to 4 ms before or after it.
-				held, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: id, Ttl: seconds(5)})
+				held, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: id, Ttl: seconds(60)})
 				if err != nil {
 					t.Fatal(err)
 				}

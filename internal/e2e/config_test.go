@@ -58,7 +58,8 @@ func (c *configured) status(t *testing.T) *lockpb.Status {
 	return s
 }
 
-// hangup sends SIGHUP, and waits until the file was taken over or refused.
+// hangup sends SIGHUP, and waits until the file was taken over or refused. Both may
+// come twice: the daemon looks at the file by itself, too.
 func (c *configured) hangup(t *testing.T, text string) *lockpb.Configuration {
 	t.Helper()
 	before := c.status(t).GetConfiguration()
@@ -138,7 +139,7 @@ routes:
   - {match: down/**, backend: down}
   - {match: up/**, backend: up}
 `, up.URL(), down.URL("timeout=500ms")))
-	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "up/a", Wait: seconds(0)}); err != nil {
+	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "up/a", Wait: seconds(0), Ttl: seconds(60)}); err != nil {
 		t.Errorf("the backend that is up does not serve: %v", err)
 	}
 	if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "down/a", Wait: seconds(0)}); status.Code(err) != codes.Unavailable || !strings.HasSuffix(reasonOf(err), " down") {
@@ -167,7 +168,7 @@ routes:
 		return err == nil && c.health(t, "down") == healthpb.HealthCheckResponse_SERVING
 	})
 	for _, id := range []string{"up/b", "down/b", "down/c"} {
-		if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: id}); err != nil {
+		if _, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: id, Ttl: seconds(60)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +212,7 @@ func TestReloadRefusesABadFileAndKeepsTheOldOne(t *testing.T) {
 		{"backends: {a: {url: 'redis://u:hunter2@h?wrong=1'}}\n", `backend \"a\"`},
 		{"", "it is empty"},
 	} {
-		if got := c.hangup(t, bad.text); !got.GetStale() || got.GetReloads() != 0 || int(got.GetRefused()) != refused+1 {
+		if got := c.hangup(t, bad.text); !got.GetStale() || got.GetReloads() != 0 || int(got.GetRefused()) <= refused {
 			t.Errorf("%q: %v", bad.text, got)
 		}
 		eventually(t, "the log says "+bad.says, func() bool {
@@ -221,9 +222,7 @@ func TestReloadRefusesABadFileAndKeepsTheOldOne(t *testing.T) {
 	if strings.Contains(c.d.Output(), "hunter2") {
 		t.Errorf("a secret is in the log:\n%s", c.d.Output())
 	}
-	if n := c.metric(t, `locksidecar_config_reloads_total{result="refused"}`); n != "7" {
-		t.Errorf("%s refused", n)
-	}
+	c.becomes(t, `locksidecar_config_reloads_total{result="refused"}`, 7)
 	if got := c.lock(t, "a/1"); len(got.GetHolders()) != 1 || got.GetHolders()[0].GetFencingToken() != l.GetFencingToken() {
 		t.Errorf("the lease is gone: %v", got)
 	}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,15 @@ const root = "../.."
 type snippet struct {
 	file, how, text string
 	line            int
+}
+
+// patience bounds the block's run. One that compiles, or runs the whole suite, may
+// take long on a busy machine.
+func (s snippet) patience() time.Duration {
+	if strings.Contains(s.text, "conformance") || strings.Contains(s.text, "go run") {
+		return 15 * time.Minute
+	}
+	return 5 * time.Minute
 }
 
 // snippets returns the blocks of a document.
@@ -59,6 +67,7 @@ func snippets(t *testing.T, file string) []snippet {
 
 // Every block of the documents runs, as it stands, against a real daemon.
 func TestSnippetsOfTheDocumentsRun(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no documents: %v", err)
@@ -94,7 +103,7 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 
 	return func(t *testing.T, s snippet) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), s.patience())
 		defer cancel()
 		switch s.how {
 		case "", "grpcurl":
@@ -144,21 +153,6 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 			t.Fatalf("%s:%d: no test knows how to run a block of kind %q", s.file, s.line, s.how)
 		}
 	}
-}
-
-// freePort is one that nobody listens on now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 func run(t *testing.T, ctx context.Context, env []string, text string) {

@@ -15,7 +15,7 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 	replica.ReplicaOf(t, primary)
 	c := configure(t, fmt.Sprintf("backends: {main: {url: %q}}\nlock_classes: [{match: jobs/**, class: jobs}]\n", primary.URL()))
 	s := c.stream(t)
-	s.send(t, &lockpb.AcquireRequest{LockId: "jobs/1", RequestId: "one", Ttl: seconds(1.5)})
+	s.send(t, &lockpb.AcquireRequest{LockId: "jobs/1", RequestId: "one", Ttl: seconds(6)})
 	first := s.granted(t)
 	ended := make(chan *lockpb.Lease, 1)
 	go func() {
@@ -84,7 +84,7 @@ func (c *configured) becomes(t *testing.T, series string, least float64) {
 // metrics, and so is their end.
 func TestMetricsSayHowTheStoreIs(t *testing.T) {
 	server := testenv.StartRedisT(t)
-	c := configure(t, fmt.Sprintf("backends: {main: {url: %q}}\n", server.URL("max_ttl=1s")))
+	c := configure(t, fmt.Sprintf("backends: {main: {url: %q}}\n", server.URL("max_ttl=20s")))
 	l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "a", Ttl: seconds(1)})
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -23,9 +24,8 @@ func fleet(t *testing.T, redis *testenv.Redis, n int) []client {
 }
 
 // waiter waits by a unary acquire and reports its grant.
-func waiter(t *testing.T, c client, r *lockpb.AcquireRequest, grants chan<- *lockpb.Lease) {
+func waiter(t *testing.T, ctx context.Context, c client, r *lockpb.AcquireRequest, grants chan<- *lockpb.Lease) {
 	t.Helper()
-	ctx := within(t)
 	go func() {
 		l, err := c.Acquire(ctx, r)
 		if err != nil {
@@ -83,25 +83,31 @@ func TestFleetServesInTheStoresOrder(t *testing.T) {
 	daemons := make([]*testenv.Process, 4)
 	clients := make([]client, 4)
 	for i := range daemons {
-		daemons[i] = testenv.Daemon(t, "serve", "--backend", redis.URL())
+		daemons[i] = testenv.Daemon(t, "serve", "--backend", redis.URL("max_ttl=10m"))
 		clients[i] = dial(t, daemons[i].Endpoint())
 	}
 	const id = "queue/order"
-	held := hold(t, clients[0], id)
+	// It takes a while until all have queued, one after the other.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	held, err := clients[0].Acquire(ctx, &lockpb.AcquireRequest{LockId: id, OwnerId: "first", Ttl: seconds(600)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	grants := make(chan *lockpb.Lease, 64)
 	var victims []*exec.Cmd
 	for i := range 64 {
 		name := fmt.Sprintf("waiter-%02d", i)
 		if i%2 == 1 && len(victims) < 30 {
 			name = "victim" + strings.TrimPrefix(name, "waiter")
-			cmd := exec.Command(testenv.Binary(t), "acquire", id, "--owner", name, "--ttl", "60s", "--wait", "60s")
+			cmd := exec.Command(testenv.Binary(t), "acquire", id, "--owner", name, "--ttl", "60s", "--wait", "300s")
 			cmd.Env = append(cmd.Environ(), "LOCKSIDECAR_ENDPOINT="+daemons[i%4].Endpoint())
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			victims = append(victims, cmd)
 		} else {
-			waiter(t, clients[i%4], &lockpb.AcquireRequest{LockId: id, OwnerId: name, Ttl: seconds(60)}, grants)
+			waiter(t, ctx, clients[i%4], &lockpb.AcquireRequest{LockId: id, OwnerId: name, Ttl: seconds(60)}, grants)
 		}
 		eventually(t, name+" queues", func() bool { return len(queue(t, clients[0], id)) == i+1 })
 	}
@@ -133,7 +139,7 @@ func TestLostNotificationsCostAtMostAPoll(t *testing.T) {
 	held := hold(t, clients[0], id)
 	grants := make(chan *lockpb.Lease, waiters)
 	for i := range waiters {
-		waiter(t, clients[i%2], &lockpb.AcquireRequest{LockId: id, OwnerId: fmt.Sprint(i), Ttl: seconds(60)}, grants)
+		waiter(t, within(t), clients[i%2], &lockpb.AcquireRequest{LockId: id, OwnerId: fmt.Sprint(i), Ttl: seconds(60)}, grants)
 		eventually(t, "the waiter queues", func() bool { return len(queue(t, clients[0], id)) == i+1 })
 	}
 	want := queue(t, clients[0], id)
@@ -167,7 +173,7 @@ func TestPrioritiesOvertakeABoundedNumber(t *testing.T) {
 	var names []string
 	enter := func(name string, priority uint32) {
 		names = append(names, name)
-		waiter(t, clients[len(names)%2], &lockpb.AcquireRequest{LockId: id, OwnerId: name, Ttl: seconds(60), Priority: priority}, grants)
+		waiter(t, within(t), clients[len(names)%2], &lockpb.AcquireRequest{LockId: id, OwnerId: name, Ttl: seconds(60), Priority: priority}, grants)
 		eventually(t, name+" queues", func() bool { return len(queue(t, clients[0], id)) == len(names) })
 	}
 	for i := range 12 {

@@ -97,10 +97,11 @@ func (r *reconciler) post(t *testing.T, body, token string) int {
 	return res.StatusCode
 }
 
-// worker runs a job under its lock, as a process.
-func worker(t *testing.T, endpoint, name, command string) *exec.Cmd {
+// worker runs a job under its lock, as a process. It ends its job when it could not
+// renew in time: with a short TTL that is after a stall of a moment.
+func worker(t *testing.T, endpoint, name, ttl, command string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(testenv.Binary(t), "lock", "jobs/"+name, "--ttl", "1s", "--owner", unique("worker"), "--", "sh", "-c", command)
+	cmd := exec.Command(testenv.Binary(t), "lock", "jobs/"+name, "--ttl", ttl, "--owner", unique("worker"), "--", "sh", "-c", command)
 	cmd.Env = append(os.Environ(), "LOCKSIDECAR_ENDPOINT="+endpoint)
 	cmd.SysProcAttr = testenv.DieWithParent(&syscall.SysProcAttr{})
 	if err := cmd.Start(); err != nil {
@@ -123,7 +124,7 @@ func TestTheJobTableReconcilesAfterAKilledHolder(t *testing.T) {
 		fleet = append(fleet, configure(t, fmt.Sprintf(
 			"backends: {main: {url: %q}}\nevents: {sidecar: web-%d, webhooks: {jobs: {url: %s/locks, token_file: %s}}}\n", redis.URL(), i+1, jobs.url, secret)))
 	}
-	killed := worker(t, fleet[0].d.Endpoint(), "nightly", "sleep 60")
+	killed := worker(t, fleet[0].d.Endpoint(), "nightly", "5s", "sleep 60")
 	eventually(t, "the job runs", func() bool { return jobs.table(t).Jobs["nightly"].State == "running" })
 	if err := killed.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -153,7 +154,7 @@ func TestTheJobTableReconcilesAfterAKilledHolder(t *testing.T) {
 		t.Errorf("a wrong token was answered with %d", status)
 	}
 
-	if err := worker(t, fleet[1].d.Endpoint(), "nightly", "true").Wait(); err != nil {
+	if err := worker(t, fleet[1].d.Endpoint(), "nightly", "5s", "true").Wait(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the job is done", func() bool { return jobs.table(t).Jobs["nightly"].State == "done" })

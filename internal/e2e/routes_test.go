@@ -87,7 +87,7 @@ func TestReloadMovesRoutesUnderAThousandLeases(t *testing.T) {
 	go acquire("moving/unary")
 	eventually(t, "one waits on the old backend", func() bool { return len(onA.lock(t, "moving/unary").GetWaiters()) == 1 })
 
-	if got := c.hangup(t, text("b")); got.GetStale() || got.GetReloads() != 1 {
+	if got := c.hangup(t, text("b")); got.GetStale() || got.GetReloads() < 1 {
 		t.Fatalf("the reload: %v\n%s", got, c.d.Output())
 	}
 	// Every lease is renewed twice from here on.

@@ -23,7 +23,7 @@ func TestSwitchingStoresKeepsTokensRising(t *testing.T) {
 	tokens := make(map[string]int64)
 	acquire := func(id string, floor int64) *lockpb.Lease {
 		t.Helper()
-		l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: id, Ttl: seconds(30), TokenFloor: floor})
+		l, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: id, Ttl: seconds(60), TokenFloor: floor})
 		if err != nil {
 			t.Fatalf("%s: %v", id, err)
 		}
