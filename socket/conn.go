@@ -26,6 +26,8 @@ type conn struct {
 	// while, unless it is kept, because a lease was adopted on it.
 	refused bool
 	kept    atomic.Bool
+	// parting is that of the server.
+	parting time.Duration
 	// sniffed was read to find out the protocol and is read again.
 	sniffed []byte
 	closed  func()
@@ -106,7 +108,7 @@ func (c *conn) cancelled(cause error) error {
 	}
 	broke := make(chan struct{})
 	defer c.follow(sync.OnceFunc(func() { close(broke) }))()
-	timer := time.NewTimer(partingTime)
+	timer := time.NewTimer(c.parting)
 	defer timer.Stop()
 	select {
 	case <-broke:

@@ -138,9 +138,16 @@ func patientClient(t *testing.T, path string) *http.Client {
 func TestAGreedyPeerDoesNotDisturbOthers(t *testing.T) {
 	s := start(t, socket.Options{Limits: greedyLimits, Logger: slog.New(slog.DiscardHandler)}, nil)
 	c := dial(t, s.path)
-	h := c.hold(t)
+	// Each call has the test's patience; the streams last for all of them.
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	st, err := c.Hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := stream{t, st}
 	// A lease of before, whose renewals are told.
-	kept, err := c.Hold(metadata.AppendToOutgoingContext(within(t), "locksidecar-renewals", "1"))
+	kept, err := c.Hold(metadata.AppendToOutgoingContext(ctx, "locksidecar-renewals", "1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -71,6 +72,16 @@ func (s stream) granted() *lockpb.Lease {
 		s.t.Fatalf("the event is %v, want granted", r)
 	}
 	return r.GetGranted()
+}
+
+// failed is the error of the next event, past those that tell of waiting.
+func (s stream) failed() error {
+	s.t.Helper()
+	r := s.next()
+	for r.GetQueued() != nil {
+		r = s.next()
+	}
+	return status.FromProto(statusOf(r.GetError())).Err()
 }
 
 func TestHoldGrantsQueuesAndReleases(t *testing.T) {
@@ -183,10 +194,19 @@ func TestHalfClosedStreamEndsWithItsLastHold(t *testing.T) {
 	}
 }
 
+// startParting is start with time enough for a client to end its connection
+// after its streams.
+func startParting(t testing.TB) *sidecar {
+	t.Helper()
+	return startServer(t, socket.Options{}, nil, func(o socket.Options) *socket.Server {
+		return socket.NewParting(o, 10*time.Second)
+	})
+}
+
 // A connection that breaks releases nothing: the application adopts its lease on
 // a new stream.
 func TestBrokenConnectionKeepsTheLeaseForAdoption(t *testing.T) {
-	s := start(t, socket.Options{}, nil)
+	s := startParting(t)
 	c := dial(t, s.path)
 	h := c.hold(t)
 	h.acquire(&lockpb.AcquireRequest{LockId: "a", Ttl: seconds(60)})
@@ -213,7 +233,7 @@ func TestBrokenConnectionKeepsTheLeaseForAdoption(t *testing.T) {
 // A client that gives its connection up resets its streams first: that is no
 // wish to release, although the sidecar sees the reset before the end.
 func TestResetWithTheConnectionsEndKeepsTheLease(t *testing.T) {
-	s := start(t, socket.Options{}, nil)
+	s := startParting(t)
 	for i := range 20 {
 		lock := "parting/" + strconv.Itoa(i)
 		c := dial(t, s.path)
@@ -261,7 +281,7 @@ func TestRenewalsAreToldOnRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := stream{t, st}
-	h.acquire(&lockpb.AcquireRequest{LockId: "a", Ttl: seconds(1)})
+	h.acquire(&lockpb.AcquireRequest{LockId: "a", Ttl: seconds(6)})
 	l := h.granted()
 	if r := h.next().GetRenewed(); r.GetValidUntilBoottimeNs() <= l.GetValidUntilBoottimeNs() || r.GetFencingToken() != l.GetFencingToken() {
 		t.Errorf("renewed: %v after %v", r, l)

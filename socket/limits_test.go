@@ -73,7 +73,7 @@ func TestLeasesAndWaitersOfAPeerAreLimited(t *testing.T) {
 		leases = append(leases, h.granted())
 	}
 	h.acquire(&lockpb.AcquireRequest{LockId: "one/more"})
-	isLimit(t, status.FromProto(statusOf(h.next().GetError())).Err(), "leases")
+	isLimit(t, h.failed(), "leases")
 
 	// Released ones make room.
 	h.release(&lockpb.ReleaseRequest{LockId: "held/0", RequestId: "0"})
@@ -87,7 +87,7 @@ func TestLeasesAndWaitersOfAPeerAreLimited(t *testing.T) {
 		}
 	}
 	h.acquire(&lockpb.AcquireRequest{LockId: "held/1", RequestId: "w2"})
-	isLimit(t, status.FromProto(statusOf(h.next().GetError())).Err(), "waiters")
+	isLimit(t, h.failed(), "waiters")
 	_, err := c.Acquire(within(t), &lockpb.AcquireRequest{LockId: "held/1"})
 	isLimit(t, err, "waiters")
 
@@ -150,7 +150,7 @@ func TestLeasesAndWaitersOverHTTPAreLimited(t *testing.T) {
 		}
 	}
 	h.acquire(&lockpb.AcquireRequest{LockId: "free"})
-	isLimit(t, status.FromProto(statusOf(h.next().GetError())).Err(), "waiters")
+	isLimit(t, h.failed(), "waiters")
 	// The one that waits is granted, which makes two leases.
 	h.release(&lockpb.ReleaseRequest{LockId: "first", RequestId: "first"})
 	if r := h.next(); r.GetReleased() == nil {

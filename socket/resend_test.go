@@ -19,7 +19,7 @@ func TestAcquireSentAgainOnANewConnectionIsItsOwn(t *testing.T) {
 	s := start(t, socket.Options{}, nil)
 	holder := dial(t, s.path)
 	told, streams := make(map[string]int64), []stream(nil)
-	for i := range 200 {
+	for i := range 60 {
 		lock, request := "again/"+strconv.Itoa(i), "request-"+strconv.Itoa(i)
 		held, err := holder.Acquire(within(t), &lockpb.AcquireRequest{LockId: lock, Ttl: longerThanPatience})
 		if err != nil {

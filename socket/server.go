@@ -60,8 +60,10 @@ type Tracer interface {
 
 // Server serves the API. Its goroutines end with Shutdown.
 type Server struct {
-	o        Options
-	pulse    pulse
+	o     Options
+	pulse pulse
+	// parting is partingTime, but for tests.
+	parting  time.Duration
 	log      limitedLog
 	quotas   quotas
 	mourning mourning
@@ -104,7 +106,7 @@ func newServer(o Options, p pulse) *Server {
 	}
 	o.Logger = driver.Logger(o.Logger)
 	s := &Server{
-		o: o, pulse: p, grpcConns: newHandover(), httpConns: newHandover(),
+		o: o, pulse: p, parting: partingTime, grpcConns: newHandover(), httpConns: newHandover(),
 		listeners: make(map[net.Listener]struct{}), unsniffed: make(map[*conn]struct{}),
 	}
 	s.log.to = o.Logger
@@ -188,7 +190,7 @@ func (s *Server) admit(raw net.Conn, path string) {
 		_ = raw.Close()
 		return
 	}
-	c := &conn{Conn: raw, peer: peer, quota: mine, life: l, refused: over, closed: func() { s.quotas.disconnect(peer) }}
+	c := &conn{Conn: raw, peer: peer, quota: mine, life: l, refused: over, parting: s.parting, closed: func() { s.quotas.disconnect(peer) }}
 	if over {
 		s.log.write(slog.LevelWarn, "a peer has too many connections", driver.LogPID, peer.PID, driver.LogUID, peer.UID, driver.LogLimit, s.quotas.limits.Connections)
 		s.mourning.after(refusalTime, func() {

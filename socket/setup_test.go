@@ -30,7 +30,18 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv("SOCKET_TEST_ROLE"); role != "" {
 		os.Exit(child(role))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(settled{m})
+}
+
+// settled are tests after which goroutines that end by themselves have ended,
+// however busy the machine is: goleak alone waits half a second.
+type settled struct{ *testing.M }
+
+func (s settled) Run() int {
+	code := s.M.Run()
+	for end := time.Now().Add(patience); code == 0 && goleak.Find() != nil && time.Now().Before(end); {
+	}
+	return code
 }
 
 // patience bounds each wait for something that must come.
@@ -52,12 +63,12 @@ func start(t testing.TB, o socket.Options, wrap func(driver.Driver) driver.Drive
 	return startServer(t, o, wrap, socket.New)
 }
 
-// startImpatient is start with keep-alives that find a silent peer in about
-// two seconds.
-func startImpatient(t testing.TB) *sidecar {
+// startImpatient is start with a second for each keep-alive, and with this time
+// for what a peer must do.
+func startImpatient(t testing.TB, timeout time.Duration) *sidecar {
 	t.Helper()
 	return startServer(t, socket.Options{}, nil, func(o socket.Options) *socket.Server {
-		return socket.NewWithPulse(o, time.Second, time.Second)
+		return socket.NewWithPulse(o, time.Second, timeout)
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 
 // Whoever does not finish what it begins is given up, whatever it was.
 func TestSlowClientsAreGivenUp(t *testing.T) {
-	s := startImpatient(t)
+	s := startImpatient(t, time.Second)
 	for name, begins := range map[string]string{
 		"nothing":         "",
 		"half a preface":  "PRI * HT",
@@ -54,7 +54,7 @@ func TestSlowClientsAreGivenUp(t *testing.T) {
 
 // Who asks and does not read the answers is given up, too.
 func TestUnreadAnswersAreGivenUp(t *testing.T) {
-	s := startImpatient(t)
+	s := startImpatient(t, time.Second)
 	c, err := net.Dial("unix", s.path)
 	if err != nil {
 		t.Fatal(err)

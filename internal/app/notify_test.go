@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -49,7 +50,7 @@ func TestReadyOnceTheSocketAnswers(t *testing.T) {
 	go func() { _ = server.Serve(l) }()
 	defer func() { _ = server.Close() }()
 
-	d := &daemon{o: Options{Config: &config.Config{Socket: l.Addr().String()}, Notifier: n}}
+	d := &daemon{o: Options{Config: &config.Config{Socket: l.Addr().String()}, Notifier: n, Logger: slog.New(slog.DiscardHandler)}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.notify(ctx) }()

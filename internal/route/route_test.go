@@ -21,7 +21,18 @@ import (
 	"github.com/locksidecar/locksidecar/socket"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(settled{m}) }
+
+// settled are tests after which goroutines that end by themselves have ended,
+// however busy the machine is: goleak alone waits half a second.
+type settled struct{ *testing.M }
+
+func (s settled) Run() int {
+	code := s.M.Run()
+	for end := time.Now().Add(patience); code == 0 && goleak.Find() != nil && time.Now().Before(end); {
+	}
+	return code
+}
 
 // patience bounds each wait for something that must come.
 const patience = 50 * time.Second

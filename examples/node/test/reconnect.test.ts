@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Client, LeaseLostError, LockHeldError, SidecarUnavailableError } from "@locksidecar/client";
-import { aborted, eventually, Proxy, Sidecar } from "./sidecar.js";
+import { aborted, eventually, PATIENCE_MS, Proxy, Sidecar } from "./sidecar.js";
 
 test("a broken connection keeps lease and token, again and again", async (t) => {
   const sidecar = await Sidecar.start(t);
@@ -26,9 +26,10 @@ test("after a break the lease is renewed again, past its TTL", async (t) => {
   const sidecar = await Sidecar.start(t);
   const proxy = new Proxy(t, sidecar);
   await using client = new Client({ endpoint: proxy.endpoint });
-  const lease = await client.acquire("a", { ttlMs: 2000 });
+  const lease = await client.acquire("a", { ttlMs: 5000 });
   await proxy.interrupt();
-  await new Promise((resolve) => setTimeout(resolve, 4500)); // two TTLs: the time is what is tested
+  await eventually("the lease is attached again", () => lease.attached);
+  await new Promise((resolve) => setTimeout(resolve, 6000)); // past the TTL: the time is what is tested
   lease.check();
 });
 
@@ -50,12 +51,12 @@ test("the holds of one lease outlive a break together, and are renewed", async (
   const sidecar = await Sidecar.start(t);
   const proxy = new Proxy(t, sidecar);
   await using client = new Client({ endpoint: proxy.endpoint });
-  const options = { owner: "me", reentrant: true, ttlMs: 2000 };
+  const options = { owner: "me", reentrant: true, ttlMs: 5000 };
   const holds = [await client.acquire("a", options)];
   while (holds.length < 5) holds.push(await client.acquire("a", options));
   await proxy.interrupt();
   await eventually("all are attached again", () => holds.every((l) => l.attached));
-  await new Promise((resolve) => setTimeout(resolve, 4500)); // past the TTL: the time is what is tested
+  await new Promise((resolve) => setTimeout(resolve, 6000)); // past the TTL: the time is what is tested
   for (const hold of holds) hold.check();
   await Promise.all(holds.map((l) => l.release()));
   assert.equal((await client.get("a")).holders.length, 0);
@@ -85,11 +86,11 @@ test("a release while the connection is broken is carried out", async (t) => {
   await using client = new Client({ endpoint: proxy.endpoint });
   await using other = new Client({ endpoint: sidecar.endpoint });
   for (let i = 0; i < 10; i++) {
-    const lease = await client.acquire("a", { ttlMs: 30_000 });
+    const lease = await client.acquire("a", { ttlMs: 60_000 });
     const before = i % 2 ? lease.release() : undefined;
     proxy.cut();
     await (before ?? lease.release());
-    const next = await other.acquire("a", { waitMs: 5000 });
+    const next = await other.acquire("a", { waitMs: 30_000 });
     assert(next.token > lease.token);
     await next.release();
   }
@@ -98,7 +99,7 @@ test("a release while the connection is broken is carried out", async (t) => {
 test("a lease of a sidecar that stays away is lost by the client's own clock", async (t) => {
   const sidecar = await Sidecar.start(t);
   await using client = new Client({ endpoint: sidecar.endpoint });
-  const ended = client.using("a", { ttlMs: 1000 }, async (lease) => {
+  const ended = client.using("a", { ttlMs: 3000 }, async (lease) => {
     await sidecar.kill();
     await aborted(lease.signal);
     assert.equal(lease.remaining(), 0);
@@ -116,7 +117,7 @@ test("without a sidecar an acquire ends when patience does, with and without a b
 
 test("the sidecar is waited for at the start", async (t) => {
   const sidecar = new Sidecar(t);
-  await using client = new Client({ endpoint: sidecar.endpoint });
+  await using client = new Client({ endpoint: sidecar.endpoint, patienceMs: PATIENCE_MS });
   const early = [client.acquire("a", { waitMs: 0 }), client.acquire("b")];
   await sidecar.start();
   for (const lease of await Promise.all(early)) lease.check();
@@ -124,7 +125,7 @@ test("the sidecar is waited for at the start", async (t) => {
 
 test("a sidecar that stops tells its leases lost, and waits go on at the next", async (t) => {
   const sidecar = await Sidecar.start(t);
-  await using client = new Client({ endpoint: sidecar.endpoint });
+  await using client = new Client({ endpoint: sidecar.endpoint, patienceMs: PATIENCE_MS });
   const lease = await client.acquire("a", { ttlMs: 60_000 });
   const waits = client.acquire("a");
   await eventually("it waits", async () => (await client.get("a")).waiters.length === 1);

@@ -8,6 +8,8 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
+import { credentials } from "@grpc/grpc-js";
+import { AdminServiceClient } from "#client/gen/locksidecar/v1/lock.js";
 
 /** How long a test waits for what must come. */
 export const PATIENCE_MS = 60_000;
@@ -102,6 +104,18 @@ export class Sidecar {
     child.kill("SIGCONT");
     await once(child, "exit");
   }
+}
+
+/** Revokes the lease of a lock. */
+export function revoke(sidecar: Sidecar, lock: string, token: bigint): Promise<void> {
+  const admin = new AdminServiceClient(sidecar.endpoint, credentials.createInsecure());
+  return new Promise((resolve, reject) =>
+    admin.forceRelease({ lock_id: lock, fencing_token: token, reason: "test", immediate: false }, (err) => {
+      admin.close();
+      if (err) reject(err);
+      else resolve();
+    }),
+  );
 }
 
 function answers(path: string): Promise<boolean> {

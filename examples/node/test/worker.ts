@@ -9,9 +9,10 @@ interface Data {
   mode: "count" | "hold";
   counter: SharedArrayBuffer;
   times: number;
+  ttlMs: number;
 }
 
-const { endpoint, mode, counter, times } = workerData as Data;
+const { endpoint, mode, counter, times, ttlMs } = workerData as Data;
 const client = new Client({ endpoint });
 if (mode === "count") {
   const cell = new Int32Array(counter);
@@ -23,7 +24,7 @@ if (mode === "count") {
     });
   }
 } else {
-  const lease = await client.acquire("workers", { ttlMs: 2000 });
+  const lease = await client.acquire("workers", { ttlMs });
   parentPort?.postMessage(lease.token);
   if (parentPort) await once(parentPort, "message");
   await lease.release();

@@ -33,7 +33,7 @@ test("a lease cannot be sent to another thread", async (t) => {
 test("a worker excludes the main thread, which is of the same process", async (t) => {
   const sidecar = await Sidecar.start(t);
   await using client = new Client({ endpoint: sidecar.endpoint });
-  const w = worker({ endpoint: sidecar.endpoint, mode: "hold" });
+  const w = worker({ endpoint: sidecar.endpoint, mode: "hold", ttlMs: 60_000 });
   const [token] = (await once(w, "message")) as [bigint];
   await assert.rejects(client.acquire("workers", { waitMs: 0 }), LockHeldError);
   w.postMessage("release");
@@ -46,7 +46,7 @@ test("the lock of a worker that was terminated passes on, at the latest at the e
   const sidecar = await Sidecar.start(t);
   await using client = new Client({ endpoint: sidecar.endpoint });
   await using own = await client.acquire("of the main thread".replaceAll(" ", "-"));
-  const w = worker({ endpoint: sidecar.endpoint, mode: "hold" });
+  const w = worker({ endpoint: sidecar.endpoint, mode: "hold", ttlMs: 2000 });
   const [token] = (await once(w, "message")) as [bigint];
   await w.terminate();
   const lease = await client.acquire("workers");

@@ -22,7 +22,7 @@ def proxy(sidecar: Sidecar) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[Client]:
-    with Client(proxy.endpoint) as c:
+    with Client(proxy.endpoint, patience=PATIENCE) as c:
         yield c
 
 
@@ -37,8 +37,8 @@ def break_and_attach(proxy: Proxy, leases: list[Lease]) -> None:
     engine = leases[0]._engine
     broken = engine._stream
     assert broken is not None and proxy.reset() > 0
-    # No lease is attached when the stream goes; what they are afterwards, they are by the next one.
-    eventually("the break is noticed", lambda: engine._stream is not broken)
+    # No lease is attached any more when there is another stream; what they are then, they are by that one.
+    eventually("there is another stream", lambda: engine._stream not in (None, broken))
     eventually("the leases are attached again", lambda: all(lease.attached for lease in leases))
 
 
@@ -66,7 +66,7 @@ def test_the_holds_of_a_reentrant_lease_are_adopted_one_by_one(proxy: Proxy, cli
 
 
 def test_the_adopted_lease_is_renewed(proxy: Proxy, client: Client) -> None:
-    lease = client.acquire("a", ttl=2)
+    lease = client.acquire("a", ttl=6)
     break_and_attach(proxy, [lease])
     before = lease._valid_until
     eventually("it is renewed", lambda: lease._valid_until > before)
@@ -74,7 +74,7 @@ def test_the_adopted_lease_is_renewed(proxy: Proxy, client: Client) -> None:
 
 
 def test_the_longest_hold_is_counted_from_the_grant(proxy: Proxy, client: Client) -> None:
-    lease = client.acquire("a", ttl=30, max_hold=3)
+    lease = client.acquire("a", ttl=30, max_hold=6)
     break_and_attach(proxy, [lease])
     assert lease.lost.wait(PATIENCE) and lease.lost_reason == "max_hold"
 
@@ -92,19 +92,23 @@ def test_a_wait_goes_on(proxy: Proxy, client: Client, direct: Client) -> None:
 
 
 def test_nothing_is_lost_or_left_while_connections_break(proxy: Proxy, client: Client, direct: Client) -> None:
-    value, over = 0, threading.Event()
+    value, passed, over = 0, 0, threading.Event()
 
     def work(c: Client) -> None:
-        nonlocal value
+        nonlocal value, passed
         for _ in range(60):
             with c.lock("counter", ttl=30):
                 seen = value
                 over.wait(0.002)
                 value = seen + 1
+                passed += c is client
 
     def breaks() -> None:
+        before = 0
         while not over.wait(0.05):
-            proxy.reset()
+            if passed != before:  # what the last break has cost was made good
+                before = passed
+                proxy.reset()
 
     workers = [threading.Thread(target=work, args=(c,)) for c in (client, client, direct)]
     breaker = threading.Thread(target=breaks)

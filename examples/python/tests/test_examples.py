@@ -97,6 +97,8 @@ def test_cron(sidecar: Sidecar, tmp_path: Path) -> None:
     with running(sidecar, *later, "input()"), Client(sidecar.endpoint) as client:
         eventually("it runs", lambda: bool(client.get("cron/nightly").holders))
         assert run(sidecar, *later, touch).startswith("runs on ")
+    with Client(sidecar.endpoint) as client:
+        eventually("the job that was killed holds nothing", lambda: not client.get("cron/nightly").holders)
     assert ran.read_text() == "x"
     run(sidecar, *later, "raise SystemExit(3)", code=3)
     assert state.read_text() == "2026-01-31T02:00"

@@ -36,6 +36,7 @@ type Server struct {
 	latest   int
 	objects  map[string]map[string]any
 	watchers []chan event
+	told     []event
 	writes   []string
 	fail     func(method, path string) int
 }
@@ -43,6 +44,8 @@ type Server struct {
 type event struct {
 	Type   string         `json:"type"`
 	Object map[string]any `json:"object"`
+	// at is the latest version then.
+	at int
 }
 
 // New starts a server, which ends with the test.
@@ -87,6 +90,7 @@ func (s *Server) Delete(path string) {
 	defer s.mu.Unlock()
 	if o := s.objects[path]; o != nil {
 		delete(s.objects, path)
+		s.latest++
 		s.tell("DELETED", path, o)
 	}
 }
@@ -133,8 +137,10 @@ func (s *Server) put(path string, object map[string]any) {
 
 func (s *Server) tell(kind, path string, object map[string]any) {
 	if strings.Contains(path, "/pods/") {
+		e := event{kind, object, s.latest}
+		s.told = append(s.told, e)
 		for _, w := range s.watchers {
-			w <- event{kind, object}
+			w <- e
 		}
 	}
 }
@@ -260,8 +266,19 @@ func (s *Server) pods(w http.ResponseWriter, r *http.Request) {
 		status(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid) // as an older server
 		return
 	}
-	events := make(chan event, 1024)
+	since, err := strconv.Atoi(q.Get("resourceVersion"))
+	if err != nil {
+		status(w, http.StatusBadRequest, metav1.StatusReasonBadRequest)
+		return
+	}
 	s.mu.Lock()
+	// What happened between the list and the watch is told first.
+	events := make(chan event, 1024+len(s.told))
+	for _, e := range s.told {
+		if e.at > since {
+			events <- e
+		}
+	}
 	s.watchers = append(s.watchers, events)
 	s.mu.Unlock()
 	w.WriteHeader(http.StatusOK)

@@ -7,15 +7,19 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/apitest"
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/cluster"
@@ -43,21 +47,35 @@ type running struct {
 	ended           chan error
 }
 
-// free is an address that nobody listens on now.
-func free(t *testing.T) string {
+// reserved is an address that nobody but the injector listens on until the test
+// has ended: a socket that is bound to it and does not listen keeps it from those
+// who take any port, and, as both may reuse it, not from a listener of Go's.
+func reserved(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	unix.CloseOnExec(fd)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(at.(*unix.SockaddrInet4).Port))
 }
 
 // start runs an injector until the test ends.
 func start(t *testing.T, prepare func(api *apitest.Server)) *running {
 	t.Helper()
-	r := &running{t: t, api: apitest.New(t), dir: t.TempDir(), listen: free(t), metrics: free(t), ended: make(chan error, 1)}
+	r := &running{t: t, api: apitest.New(t), dir: t.TempDir(), listen: reserved(t), metrics: reserved(t), ended: make(chan error, 1)}
 	r.api.Put(hookPath, map[string]any{
 		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": map[string]any{"name": "hook"},
 		"webhooks": []any{map[string]any{"name": "pods.locksidecar.dev", "clientConfig": map[string]any{}}},
