@@ -137,7 +137,7 @@ func shell(t *testing.T) func(*testing.T, snippet) {
 			}
 			run(t, ctx, own, text)
 		case "events":
-			text := strings.ReplaceAll(s.text, "127.0.0.1:8081", "127.0.0.1:"+freePort(t))
+			text := strings.ReplaceAll(s.text, "127.0.0.1:8081", "127.0.0.1:"+testenv.FreePort(t))
 			text = strings.ReplaceAll(text, "/tmp/locksidecar", filepath.Join(runtime, "events"))
 			run(t, ctx, env, "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"+text)
 		case "daemon":

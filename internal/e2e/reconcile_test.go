@@ -168,7 +168,7 @@ func TestTheJobTableReconcilesAfterAKilledHolder(t *testing.T) {
 // are held.
 func TestAConsumerThatWasDownLosesNothingThatIsKept(t *testing.T) {
 	path := socketPath(t)
-	address := "127.0.0.1:" + freePort(t)
+	address := "127.0.0.1:" + testenv.FreePort(t)
 	const keep = 400
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	replace(t, file, fmt.Sprintf("backends: {main: {url: \"embedded:\"}}\nevents: {keep: %d, webhooks: {jobs: {url: http://%s/, parallel: 2}}}\n", keep, address))

@@ -7,23 +7,20 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/apitest"
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/cluster"
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/configuration"
+	"github.com/locksidecar/locksidecar/internal/testenv"
 )
 
 const (
@@ -47,35 +44,16 @@ type running struct {
 	ended           chan error
 }
 
-// reserved is an address that nobody but the injector listens on until the test
-// has ended: a socket that is bound to it and does not listen keeps it from those
-// who take any port, and, as both may reuse it, not from a listener of Go's.
-func reserved(t *testing.T) string {
+// address is one that nobody but the injector listens on until the test has ended.
+func address(t *testing.T) string {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.CloseOnExec(fd)
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(at.(*unix.SockaddrInet4).Port))
+	return net.JoinHostPort("127.0.0.1", testenv.FreePort(t))
 }
 
 // start runs an injector until the test ends.
 func start(t *testing.T, prepare func(api *apitest.Server)) *running {
 	t.Helper()
-	r := &running{t: t, api: apitest.New(t), dir: t.TempDir(), listen: reserved(t), metrics: reserved(t), ended: make(chan error, 1)}
+	r := &running{t: t, api: apitest.New(t), dir: t.TempDir(), listen: address(t), metrics: address(t), ended: make(chan error, 1)}
 	r.api.Put(hookPath, map[string]any{
 		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": map[string]any{"name": "hook"},
 		"webhooks": []any{map[string]any{"name": "pods.locksidecar.dev", "clientConfig": map[string]any{}}},

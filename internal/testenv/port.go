@@ -1,4 +1,4 @@
-package e2e
+package testenv
 
 import (
 	"strconv"
@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freePort is one of 127.0.0.1 that nobody else is given while the test runs. It is
+// FreePort is a port of 127.0.0.1 that nobody else is given while the test runs. It is
 // bound and not listened on: connections are refused, until a server listens that
 // sets SO_REUSEADDR, as those of Go and Python do.
-func freePort(t *testing.T) string {
+func FreePort(t testing.TB) string {
 	t.Helper()
 	syscall.ForkLock.RLock() // no process that is started now has it, too
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
