@@ -31,10 +31,11 @@ build: ## build the daemon, its commands and the injector into bin/
 test: setup ## install what is missing and run every test, with the race detector
 	go vet ./...
 	cd $(POSTGRES) && go vet ./...
-	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	go test -race -count=1 -parallel $(PARALLEL) -timeout 25m ./... -json > "$$log" || failed=1; \
-	(cd $(POSTGRES) && go test -race -count=1 -timeout 15m ./... -json) >> "$$log" || failed=1; \
-	go run ./internal/testreport < "$$log"; \
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	(cd $(POSTGRES) && exec go test -race -count=1 -timeout 25m ./... -json) > "$$dir/postgres" & postgres=$$!; \
+	go test -race -count=1 -parallel $(PARALLEL) -timeout 25m ./... -json > "$$dir/main" || failed=1; \
+	wait $$postgres || failed=1; \
+	cat "$$dir"/* | go run ./internal/testreport; \
 	[ -z "$${failed:-}" ]
 
 race: test ## the same: the tests always run with the race detector
@@ -91,6 +92,9 @@ chart-test: kube-tools system ## install the chart on a real control plane, and 
 node-test: kube-tools node-tools system ## run the chart's pods on a real node: needs root, overlayfs and cgroups
 	IMAGE='$(IMAGE)' TAG='$(TAG)' ARCHES=$$(go env GOARCH) OUT=build/node/locksidecar.oci.tar internal/tools/image
 	go test -count=1 -timeout 15m -tags cluster ./internal/kubetest/node
+
+mutants: system emulators tools ## flip every comparison of the drivers' scripts, conditions and transactions; make test flips some
+	go test -count=1 -timeout 30m -run EveryComparison -v ./backend/redis ./backend/etcd ./backend/dynamodb -all-mutants
 
 bench: setup ## compare the sidecar with a bare echo and with the store, in one run
 	go run ./internal/bench
@@ -166,4 +170,4 @@ $(TOOLS)/%: internal/tools/versions
 clean: ## remove what was built in the tree
 	rm -rf bin build $(PYTHON) $(NODE)/node_modules $(NODE)/dist
 
-.PHONY: help build image chart-test node-test kube-tools node-tools test race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators browser python-setup node-setup tools clean
+.PHONY: help build image chart-test node-test kube-tools node-tools test mutants race conformance conformance-repeat conformance-embedded conformance-redis conformance-etcd conformance-dynamodb conformance-postgres conformance-dynamodb-local bench fuzz-short lint generate generate-check docs docs-check setup system emulators browser python-setup node-setup tools clean

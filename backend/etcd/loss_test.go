@@ -239,7 +239,7 @@ func TestARestoredStoreGrantsNothingTwice(t *testing.T) {
 func TestALeaseOfBeforeTheSnapshotGoesOn(t *testing.T) {
 	t.Parallel()
 	e := start(t, 3)
-	d := openAt(t, e.URL(), "timeout=2s")
+	d := openAt(t, e.URL(), "timeout=2s", "max_ttl=30s")
 	r := asked("a", "one")
 	l := granted(t, d, r)
 	must(t, e.RestartFrom(t.Context(), e.Snapshot(t)))

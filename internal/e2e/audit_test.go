@@ -86,6 +86,7 @@ func logs(t *testing.T, fleet []*audited) (files []string) {
 // priorities, readers, forced releases: its logs prove that nobody overlapped. A
 // doctored copy proves the opposite.
 func TestAuditProvesAChaosRun(t *testing.T) {
+	t.Parallel()
 	redis := testenv.StartRedisT(t)
 	fleet := auditFleet(t, redis.URL(), 3)
 	ctx, end := context.WithCancel(within(t))
@@ -266,6 +267,7 @@ func someLine(t *testing.T, files []string, is func(*audit.Line) bool) (file str
 
 // The logs of sidecars over drivers that break a guarantee do not prove it.
 func TestAuditFindsWhatAWrongDriverDoes(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		kind audit.Kind
 		play func(t *testing.T, one, two *backend.Store)

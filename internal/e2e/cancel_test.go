@@ -17,6 +17,7 @@ const cancellations = 1000
 // A caller that leaves within 4 ms of its grant, before or after, leaves no
 // lease and no place behind, by Acquire and by Hold.
 func TestCancelAroundTheGrantLeavesNothing(t *testing.T) {
+	t.Parallel()
 	redis := testenv.StartRedisT(t)
 	c := dial(t, testenv.Daemon(t, "serve", "--backend", redis.URL()).Endpoint())
 	for _, way := range []struct {

@@ -13,6 +13,7 @@ import (
 // Two Python and two Node processes on two sidecars and one Redis increment a
 // file without any atomicity of their own: no increment is lost.
 func TestFourProcessesTwoSidecarsLoseNoIncrement(t *testing.T) {
+	t.Parallel()
 	const each = 500
 	redis := testenv.StartRedisT(t)
 	endpoints := []string{

@@ -9,6 +9,7 @@ import (
 )
 
 func TestStatusSaysWhoTheMembersAre(t *testing.T) {
+	t.Parallel()
 	e := testenv.StartEtcd(t, testenv.EtcdOptions{Members: 3})
 	c := dial(t, testenv.Daemon(t, "serve", "--backend", e.URL()).Endpoint())
 	hold(t, c, "a")

@@ -71,6 +71,7 @@ func (c *cycler) check(t *testing.T, cl client) {
 // A sidecar on a file that is killed in the middle of its writes has everything
 // that it answered.
 func TestNothingAnsweredIsLostByAKillUnderLoad(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "lsload") // short: a socket's path is bounded
 	if err != nil {
 		t.Fatal(err)

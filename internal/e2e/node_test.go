@@ -58,6 +58,7 @@ func TestNodePackage(t *testing.T) {
 
 // The package, its examples and its tests are strictly typed.
 func TestNodeTypes(t *testing.T) {
+	t.Parallel()
 	for _, project := range []string{".", "test"} {
 		node(t, "node_modules/typescript/bin/tsc", "--noEmit", "-p", project)
 	}

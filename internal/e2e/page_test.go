@@ -48,6 +48,7 @@ func row(rows [][]string, begins ...string) []string {
 // what and who waits for it, as text; it keeps itself current, asks nobody but
 // the daemon, and changes nothing.
 func TestThePageInABrowser(t *testing.T) {
+	t.Parallel()
 	const token, next, markup = "a token of 20 letters", "another token of 25 letters", "<img src=x onerror=alert(1)>"
 	cmd := testenv.Chromium(t, filepath.Join("testdata", "page.mjs"))
 	file := filepath.Join(t.TempDir(), "token")

@@ -113,6 +113,7 @@ func worker(t *testing.T, endpoint, name, ttl, command string) *exec.Cmd {
 // A worker is killed: two sidecars tell it to the job table, which queues the job
 // again, once; the next worker does it.
 func TestTheJobTableReconcilesAfterAKilledHolder(t *testing.T) {
+	t.Parallel()
 	redis := testenv.StartRedisT(t)
 	secret := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(secret, []byte("t0ken\n"), 0o600); err != nil {

@@ -14,6 +14,7 @@ import (
 // held and waited for: the tokens of each lock rise throughout, those that are
 // ahead of every clock too.
 func TestSwitchingStoresKeepsTokensRising(t *testing.T) {
+	t.Parallel()
 	const locks = 20
 	backends := fmt.Sprintf("backends:\n  redis: {url: '%s'}\n  etcd: {url: '%s'}\n  dynamodb: {url: '%s'}\n  embedded: {url: '%s'}\n",
 		testenv.StartRedisT(t).URL(), testenv.StartEtcd(t, testenv.EtcdOptions{}).URL(), testenv.StartDynamoT(t).URL("locks", "timeout=20s"),

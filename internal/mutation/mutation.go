@@ -10,6 +10,9 @@ package mutation
 import (
 	"bytes"
 	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -37,6 +40,25 @@ func Running() (mutant string, running bool) {
 	return mutant, running
 }
 
+// one in slice mutants runs, unless all are asked for.
+const slice = 4
+
+var all = flag.Bool("all-mutants", false, fmt.Sprintf("run every mutant, not one in %d of them", slice))
+
+// Drawn are the mutants to run: a share of them that chance draws anew each time, or
+// all of them with -all-mutants.
+func Drawn(t *testing.T, mutants []string) []string {
+	t.Helper()
+	if *all {
+		return mutants
+	}
+	drawn := slices.Clone(mutants)
+	rand.Shuffle(len(drawn), func(i, k int) { drawn[i], drawn[k] = drawn[k], drawn[i] })
+	drawn = drawn[:(len(drawn)+slice-1)/slice]
+	t.Logf("%d of %d mutants run; make mutants runs all", len(drawn), len(mutants))
+	return drawn
+}
+
 // Campaign is one run over all mutants of a package.
 type Campaign struct {
 	// Mutants are their names, which the package's init function flips by.
@@ -56,8 +78,8 @@ type Campaign struct {
 	AtOnce int
 }
 
-// Test fails for each mutant that its test does not catch, and for each test that
-// fails without a mutant.
+// Test fails for each mutant without a verdict, for each of those drawn that its test
+// does not catch, and for each such test that fails without a mutant.
 func (c Campaign) Test(t *testing.T) {
 	t.Helper()
 	if _, running := Running(); running {
@@ -67,9 +89,12 @@ func (c Campaign) Test(t *testing.T) {
 		t.Fatalf("only %d comparisons were found", len(c.Mutants))
 	}
 	verdicts, found := c.verdicts(t), make([]string, len(c.Mutants))
+	drawn := c.Mutants
 	var candidates []string
 	if c.Find {
 		candidates = c.Candidates(tests(t))
+	} else {
+		drawn = Drawn(t, c.Mutants)
 	}
 	var running sync.WaitGroup
 	slots := make(chan struct{}, c.AtOnce)
@@ -82,6 +107,9 @@ func (c Campaign) Test(t *testing.T) {
 	}
 	for i, m := range c.Mutants {
 		verdict, ok := verdicts[m]
+		if ok && !slices.Contains(drawn, m) {
+			continue
+		}
 		found[i] = verdict
 		catching := []string{verdict}
 		switch {

@@ -163,7 +163,7 @@ func freePorts() (a, b int, err error) {
 	const first, last = 10_000, 32_000
 	var ports []int
 	for range 100 {
-		port := first + rand.IntN(last-first) //nolint:gosec // any will do
+		port := first + rand.IntN(last-first)
 		l, taken := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if taken != nil {
 			err = taken
