@@ -15,7 +15,8 @@ import (
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/inject"
 )
 
-// The defaults.
+// The defaults. A certificate is replaced when a third of its validity is left, or
+// DefaultRotateBefore if that is less.
 const (
 	DefaultUser         = 65532
 	DefaultMetricsPort  = 9718
@@ -140,11 +141,12 @@ func (f *File) certificates(c *Configuration) error {
 	s := &f.Certificates
 	c.Certificates = Certificates{
 		WebhookConfiguration: s.WebhookConfiguration, Service: s.Service, Secret: s.Secret, Existing: s.Existing,
-		Validity: DefaultValidity, RotateBefore: DefaultRotateBefore,
+		Validity: DefaultValidity,
 	}
 	if s.Validity != 0 {
 		c.Certificates.Validity = time.Duration(s.Validity)
 	}
+	c.Certificates.RotateBefore = min(c.Certificates.Validity/3, DefaultRotateBefore)
 	if s.RotateBefore != 0 {
 		c.Certificates.RotateBefore = time.Duration(s.RotateBefore)
 	}

@@ -49,6 +49,20 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// A validity alone is enough: what is not said of the rotation goes with it.
+func TestTheRotationGoesWithTheValidity(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"certificates: {validity: 24h}\n":                    8 * time.Hour,
+		"certificates: {validity: 1h}\n":                     20 * time.Minute,
+		"certificates: {validity: 87600h}\n":                 720 * time.Hour,
+		"certificates: {validity: 24h, rotateBefore: 12h}\n": 12 * time.Hour,
+	} {
+		if c, err := Parse([]byte(least+text), "v1"); err != nil || c.Certificates.RotateBefore != want {
+			t.Errorf("%s: %+v, %v, want %v", text, c, err, want)
+		}
+	}
+}
+
 func TestTheWholeFile(t *testing.T) {
 	c, err := Parse([]byte(whole), "v1")
 	if err != nil {

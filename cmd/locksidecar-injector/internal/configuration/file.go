@@ -47,7 +47,7 @@ type CertificatesSection struct {
 	Service              string   `json:"service" doc:"the Service in front of the injector, for whose names the certificate is"`
 	Secret               string   `json:"secret" doc:"the Secret of the injector's namespace in which its replicas keep the certificates"`
 	Validity             Duration `json:"validity" doc:"how long a certificate is valid, 2160h by default"`
-	RotateBefore         Duration `json:"rotateBefore" doc:"how long before its end it is replaced, 720h by default; at most half of validity"`
+	RotateBefore         Duration `json:"rotateBefore" doc:"how long before its end it is replaced, by default a third of validity, 720h at most; at most half of validity"`
 	Existing             string   `json:"existing" doc:"a directory with tls.crt, tls.key and ca.crt, of cert-manager for instance: nothing is made, and the files are read again when they change. ca.crt is not needed where somebody else keeps the caBundle"`
 }
 
