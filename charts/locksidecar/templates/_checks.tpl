@@ -6,6 +6,9 @@
 {{- if not .Values.config.backends -}}
 {{- fail "config.backends is required: say where the locks are, such as config.backends.main.url=redis://redis:6379; to try it: -f values-dev.yaml" -}}
 {{- end -}}
+{{- if and (not .Values.fullnameOverride) (regexMatch "^[0-9]" .Release.Name) -}}
+{{- fail (printf "the release's name %q begins with a digit, and the name of a Service must begin with a letter: set fullnameOverride, such as fullnameOverride=locksidecar" .Release.Name) -}}
+{{- end -}}
 {{- $known := keys (.Values.config.backends | default dict) | sortAlpha -}}
 {{- $names := dict "config.backends" $known "config.events.webhooks" (keys (dig "events" "webhooks" dict .Values.config) | sortAlpha) -}}
 {{- range $where, $all := $names -}}

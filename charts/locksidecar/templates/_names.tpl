@@ -1,8 +1,10 @@
-{{/* The name of what the chart makes; short enough for its longest suffix. */}}
+{{/* The name of what the chart makes; short enough for its longest suffix. A release's
+name may have dots, that of a Service may not. */}}
 {{- define "locksidecar.name" -}}
 {{- $name := .Values.fullnameOverride -}}
 {{- if not $name -}}
-{{- $name = ternary .Release.Name (printf "%s-locksidecar" .Release.Name) (contains "locksidecar" .Release.Name) -}}
+{{- $name = .Release.Name | replace "." "-" -}}
+{{- $name = ternary $name (printf "%s-locksidecar" $name) (contains "locksidecar" $name) -}}
 {{- end -}}
 {{- $name | trunc 40 | trimSuffix "-" -}}
 {{- end }}
@@ -31,7 +33,7 @@ app.kubernetes.io/part-of: locksidecar
 {{/* The labels by which a component's pods are found: (list $ "component"). */}}
 {{- define "locksidecar.selector" -}}
 app.kubernetes.io/name: locksidecar
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
