@@ -126,6 +126,29 @@ func TestPodsAreRestricted(t *testing.T) {
 	})
 }
 
+// Every pod of the chart runs where the injector may, and on Linux.
+func TestPodsRunWhereTheInjectorMay(t *testing.T) {
+	each(t, func(t *testing.T, rendered string) {
+		nodes, taints := map[string]any{"kubernetes.io/os": "linux"}, any(nil)
+		if strings.HasSuffix(t.Name(), "/all") {
+			nodes["pool"] = "system"
+			taints = []any{map[string]any{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}}
+		}
+		pods := 0
+		for _, o := range objects(t, rendered) {
+			if spec := podOf(o); spec != nil {
+				pods++
+				if d := cmp.Diff(nodes, spec["nodeSelector"]) + cmp.Diff(taints, spec["tolerations"]); d != "" {
+					t.Errorf("%v: %s", o, d)
+				}
+			}
+		}
+		if pods < 2 {
+			t.Errorf("there are %d pods", pods)
+		}
+	})
+}
+
 func restricted(t *testing.T, o, spec object) {
 	t.Helper()
 	if spec.at("securityContext", "runAsNonRoot") != true || spec.text("securityContext", "seccompProfile", "type") != "RuntimeDefault" || spec.at("securityContext", "runAsUser") == 0 {

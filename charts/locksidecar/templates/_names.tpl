@@ -47,6 +47,16 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end }}
 
+{{/* Where the chart's own pods run: where the injector may. Its programs are for Linux. */}}
+{{- define "locksidecar.placement" -}}
+nodeSelector:
+  {{- merge (dict) .Values.injector.nodeSelector (dict "kubernetes.io/os" "linux") | toYaml | nindent 2 }}
+{{- with .Values.injector.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* What Pod Security "restricted" wants of a pod. */}}
 {{- define "locksidecar.podSecurity" -}}
 runAsNonRoot: true
