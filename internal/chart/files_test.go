@@ -114,7 +114,7 @@ func TestInjectorsFile(t *testing.T) {
 		"secrets": []any{map[string]any{"name": "locksidecar-redis", "path": "redis"}},
 		"certificates": map[string]any{
 			"webhookConfiguration": "locksidecar-injector", "service": "locksidecar-injector", "secret": "locksidecar-injector-certificates",
-			"validity": "2160h", "rotateBefore": "720h",
+			"validity": "2160h",
 		},
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -10,6 +10,31 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// injected is a pod that the injector was given, and its sidecar, by what is rendered
+// for it.
+func injected(t *testing.T, binary, rendered, name string) (pod, sidecar object) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "injector.yaml")
+	if err := os.WriteFile(path, []byte(one(t, rendered, "ConfigMap/"+name+"-injector").text("data", "injector.yaml")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs strings.Builder
+	cmd := exec.CommandContext(t.Context(), binary, "inject", "-f", "-", "--config", path)
+	cmd.Stdin = strings.NewReader("apiVersion: v1\nkind: Pod\nmetadata: {name: app, labels: {locksidecar.dev/inject: 'true'}}\nspec: {containers: [{name: app, image: app}]}\n")
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, errs.String(), out)
+	}
+	pod = one(t, string(out), "Pod/app")
+	containers, _ := pod.at("spec", "initContainers").([]any)
+	if len(containers) != 1 {
+		t.Fatalf("there are %d init containers:\n%s", len(containers), out)
+	}
+	sidecar, _ = containers[0].(map[string]any)
+	return pod, sidecar
+}
+
 // The injector takes what is rendered for it, and makes pods of it: without a
 // cluster, as it does for its users.
 func TestInjectorTakesItsFile(t *testing.T) {
@@ -19,23 +44,8 @@ func TestInjectorTakesItsFile(t *testing.T) {
 	}
 	each(t, func(t *testing.T, rendered string) {
 		name := prefix(t)
-		path := filepath.Join(t.TempDir(), "injector.yaml")
-		if err := os.WriteFile(path, []byte(one(t, rendered, "ConfigMap/"+name+"-injector").text("data", "injector.yaml")), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.CommandContext(t.Context(), binary, "inject", "-f", "-", "--config", path)
-		cmd.Stdin = strings.NewReader("apiVersion: v1\nkind: Pod\nmetadata: {name: app, labels: {locksidecar.dev/inject: 'true'}}\nspec: {containers: [{name: app, image: app}]}\n")
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		pod := one(t, string(out), "Pod/app")
-		containers, _ := pod.at("spec", "initContainers").([]any)
-		if len(containers) != 1 {
-			t.Fatalf("there are %d init containers:\n%s", len(containers), out)
-		}
-		m, _ := containers[0].(map[string]any)
-		sidecar, want := object(m), injectorFile(t, rendered, name)
+		pod, sidecar := injected(t, binary, rendered, name)
+		want := injectorFile(t, rendered, name)
 		for _, d := range []string{
 			cmp.Diff(want.at("sidecar", "image"), sidecar["image"]),
 			cmp.Diff(want.at("sidecar", "resources"), sidecar["resources"]),
@@ -51,6 +61,16 @@ func TestInjectorTakesItsFile(t *testing.T) {
 			t.Errorf("the sidecar's ports are %v", ports)
 		}
 	})
+	// One value is enough where another goes with it, and quantities have many forms.
+	for name, set := range map[string]string{
+		"a validity alone": "certificates.validity=24h", "the shortest": "certificates.validity=1h", "the latest rotation": "certificates.validity=1h30m,certificates.rotateBefore=45m",
+		"the limit itself": "sidecar.resources.requests.memory=0.25Gi", "in bytes": "sidecar.resources.requests.memory=268435456", "as a power": "sidecar.resources.requests.memory=2.6e8",
+		"in thousandths": "sidecar.resources.requests.cpu=1100m,sidecar.resources.limits.cpu=1.1", "a large one": "sidecar.resources.limits.memory=1E",
+	} {
+		t.Run(name, func(t *testing.T) {
+			injected(t, binary, render(t, append(variants["dev"], "--set", set)...), "locksidecar")
+		})
+	}
 	rendered := render(t, variants["all"]...)
 	// The alert about pods without a sidecar names their namespace, not the injector's.
 	own, _ := one(t, rendered, "PodMonitor/locks-injector").at("spec", "podMetricsEndpoints").([]any)

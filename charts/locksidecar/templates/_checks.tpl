@@ -50,6 +50,32 @@
 {{- if and .caBundle .certManager -}}
 {{- fail "certificates.caBundle and certificates.certManager: want one of the two" -}}
 {{- end -}}
+{{- $validity := include "locksidecar.seconds" .validity | float64 -}}
+{{- if lt $validity 3600.0 -}}
+{{- fail (printf "certificates.validity is %s: want at least 1h" .validity) -}}
+{{- end -}}
+{{- if gt (include "locksidecar.seconds" .rotateBefore | float64) (divf $validity 2) -}}
+{{- fail (printf "certificates.rotateBefore is %s: want at most half of certificates.validity, which is %s" .rotateBefore .validity) -}}
+{{- end -}}
+{{- end -}}
+{{- range $whose, $resources := dict "sidecar" .Values.sidecar.resources "injector" .Values.injector.resources -}}
+{{- $requests := dig "requests" nil ($resources | default dict) | default dict -}}
+{{- $limits := dig "limits" nil ($resources | default dict) | default dict -}}
+{{- range $what, $quantities := dict "requests" $requests "limits" $limits -}}
+{{- range $name, $q := $quantities -}}
+{{- if and (eq $whose "sidecar") (eq (include "locksidecar.quantity" $q | float64) 0.0) -}}
+{{- fail (printf "sidecar.resources.%s.%s is %v: want more than 0" $what $name $q) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $request := $requests -}}
+{{- if hasKey $limits $name -}}
+{{- $limit := get $limits $name -}}
+{{- if gt (include "locksidecar.quantity" $request | float64) (include "locksidecar.quantity" $limit | float64) -}}
+{{- fail (printf "%s.resources.requests.%s is %v, and %s.resources.limits.%s is %v: want a request that is not above the limit" $whose $name $request $whose $name $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if eq (int .Values.injector.port) (int .Values.injector.metricsPort) -}}
 {{- fail (printf "injector.port and injector.metricsPort are both %d" (int .Values.injector.port)) -}}
@@ -71,6 +97,24 @@
 {{- end -}}
 {{- $paths = append $paths .path -}}
 {{- end -}}
+{{- end }}
+
+{{/* A length of time such as 1h30m, in seconds; "" is 0. */}}
+{{- define "locksidecar.seconds" -}}
+{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 -}}
+{{- $sum = addf $sum (mulf (regexFind "^[0-9.]+" .) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end }}
+
+{{/* A quantity of a resource such as 250m, 64Mi or 1e3, as a number. */}}
+{{- define "locksidecar.quantity" -}}
+{{- $units := dict "n" 1e-9 "u" 1e-6 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+      "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- $unit := regexFind "([numkMGTPE]|[KMGTPE]i)$" (toString .) -}}
+{{- mulf (trimSuffix $unit (toString .) | float64) (get $units $unit | default 1) -}}
 {{- end }}
 
 {{/* "true" if the injector writes the webhook's authorities. */}}
