@@ -78,10 +78,13 @@ func TestNotes(t *testing.T) {
 				t.Fatalf("%v\n%s", err, errs)
 			}
 			_, notes, _ := strings.Cut(out, "\nNOTES:\n")
-			for _, want := range append(c.says, `locksidecar.dev/inject: "true"`, "helm test locksidecar --namespace locks", `locksidecar\.dev/status`) {
+			for _, want := range append(c.says, `locksidecar.dev/inject: "true"`, "helm test locksidecar --namespace locks\n", `--selector 'locksidecar.dev/inject,locksidecar.dev/inject!=false'`, `locksidecar\.dev/status`) {
 				if !strings.Contains(notes, want) {
 					t.Errorf("the notes do not say %q:\n%s", want, notes)
 				}
+			}
+			if strings.Contains(notes, "--logs") {
+				t.Errorf("an older helm fails by --logs: the pod is gone when it asks for its log\n%s", notes)
 			}
 		})
 	}
