@@ -50,6 +50,7 @@ func TestTheServerTakesEveryObjectOfTheChart(t *testing.T) {
 		"everything":      {"-f", ha, "-f", file, "--set", "image.repository=registry.example/locksidecar"},
 		"ownCertificate":  {"-f", dev, "--set", "certificates.existingSecret=own", "--set-file", "certificates.caBundle=" + testenv.NewAuthority(t).CertFile},
 		"theNodesNetwork": {"-f", dev, "--set", "injector.hostNetwork=true"},
+		"numbers":         {"-f", dev, "--set-string", "image.pullSecrets[0]=456,injector.priorityClassName=789,certificates.existingSecret=123,injector.nodeSelector.a=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "theNodesNetwork" {
