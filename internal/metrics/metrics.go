@@ -129,6 +129,8 @@ func New(o Options) *Metrics {
 	}
 	r.gauge(BuildInfo, "1, with the version of this build.", "version", "revision", "go_version").
 		WithLabelValues(o.Version, o.Revision, o.GoVersion).Set(1)
+	r.to.MustRegister(oldestWaits{m, prometheus.NewDesc(OldestWait,
+		"For how long the acquire of this process has waited that waits the longest; 0 if none waits.", []string{"backend", "lock_class"}, nil)})
 	for _, result := range []string{ReloadOK, ReloadRefused} {
 		m.reloads.WithLabelValues(result)
 	}
