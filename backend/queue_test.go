@@ -132,6 +132,17 @@ func TestRefusedWaitGivesUpItsPlace(t *testing.T) {
 				t.Errorf("%v: %+v, want %+v", least, got, want)
 			}
 		}
+		told := map[time.Duration]int{}
+		two.EachWait(func(lock string, waited time.Duration) {
+			if lock != "a" {
+				t.Errorf("somebody waits for %q", lock)
+			}
+			told[waited]++
+		})
+		one.EachWait(func(string, time.Duration) { t.Error("somebody waits at the other sidecar") })
+		if told[time.Second] != 2 || len(told) != 1 {
+			t.Errorf("waits of %v, want two of a second", told)
+		}
 		if one.Refuse("a", "r", refusal) || two.Refuse("a", "another", refusal) || two.Refuse("b", "r", refusal) {
 			t.Error("what does not wait here was refused")
 		}

@@ -61,7 +61,13 @@ func TestRepeatSupersedesTheOlderAttempt(t *testing.T) {
 					return ended
 				}
 				older := ask()
+				time.Sleep(time.Second)
 				newer := ask()
+				s.EachWait(func(_ string, waited time.Duration) {
+					if waited != time.Second {
+						t.Errorf("the repeat has waited for %v, want a second: since the first attempt", waited)
+					}
+				})
 				close(gate)
 				if first != nil {
 					if _, err := s.Release(t.Context(), &backend.ReleaseRequest{LeaseRef: first.Ref(false)}); err != nil {

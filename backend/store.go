@@ -89,6 +89,18 @@ func (s *Store) Capabilities() driver.Capabilities { return s.caps }
 // Waiting is the number of acquires that wait in this process.
 func (s *Store) Waiting() int { return int(s.queued.Load()) }
 
+// EachWait tells of each acquire that waits in this process for which lock it does
+// and for how long it has: one that was repeated over a new connection since its
+// first attempt.
+func (s *Store) EachWait(tell func(lockID string, waited time.Duration)) {
+	if s.Waiting() == 0 {
+		return
+	}
+	for _, p := range s.waiters.all() {
+		tell(p.lockID, time.Since(p.since))
+	}
+}
+
 // Ping reports whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.d.Ping(ctx) }
 

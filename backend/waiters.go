@@ -28,13 +28,15 @@ type placeName struct{ lockID, requestID string }
 // place is where an acquire waits for a hint. A hint that nobody has taken yet
 // stays.
 type place struct {
-	wake chan struct{}
+	lockID string
+	wake   chan struct{}
 	// superseded is closed when a newer attempt at the request has come, left
 	// when this one has ended.
 	superseded, left chan struct{}
 	// refusal is why the acquire is to wait no longer; a hint tells that it is there.
 	refusal atomic.Pointer[DeadlockError]
-	// since is when the acquire began, named that it names its owner. length is
+	// since is when the acquire began, or the attempt at it that it superseded, named
+	// that it names its owner. length is
 	// that of the queue when the place was last seen in it; 0: it was not yet.
 	since  time.Time
 	named  bool
@@ -60,7 +62,7 @@ func shardOf(requestID string) uint64 { return maphash.String(waiterSeed, reques
 // request, if there is one.
 func (w *waiters) enter(lockID, requestID string, named bool) (p, older *place) {
 	p = &place{
-		wake: make(chan struct{}, 1), superseded: make(chan struct{}), left: make(chan struct{}),
+		lockID: lockID, wake: make(chan struct{}, 1), superseded: make(chan struct{}), left: make(chan struct{}),
 		since: time.Now(), named: named,
 	}
 	s, name := &w.shards[shardOf(requestID)], placeName{lockID, requestID}
@@ -71,6 +73,7 @@ func (w *waiters) enter(lockID, requestID string, named bool) (p, older *place) 
 	}
 	if older = s.places[name]; older != nil {
 		close(older.superseded)
+		p.since = older.since
 	}
 	s.places[name] = p
 	return p, older

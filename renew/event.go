@@ -32,7 +32,10 @@ const (
 // Reason says why a lease was lost.
 type Reason string
 
-// The reasons: the store's causes, and what the sidecar itself finds.
+// The reasons: the store's causes, and what the sidecar itself finds. This module
+// breaks a deadlock by refusing a waiter, and ends no lease for it; ReasonDeadlock is
+// of a lease that another program on the same store evicted, by Evict of its
+// driver.Driver with driver.CauseDeadlock.
 const (
 	ReasonExpired    = Reason(driver.CauseExpired)
 	ReasonForced     = Reason(driver.CauseForced)

@@ -1,9 +1,11 @@
 package socket
 
 import (
+	"log/slog"
 	"net/http"
 
 	"github.com/locksidecar/locksidecar/backend"
+	"github.com/locksidecar/locksidecar/backend/driver"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -30,6 +32,8 @@ func (s *Server) Admin(who string, write bool) http.Handler {
 		case err != nil:
 		case adminReads[e.method], write && adminWrites[e.method]:
 		case adminWrites[e.method]:
+			s.log.write(slog.LevelWarn, "an operator was refused", driver.LogOperator, who, driver.LogRemote, r.RemoteAddr,
+				driver.LogVerb, string(verbOf[e.method]), driver.LogMethod, e.method, driver.LogLock, e.lockID)
 			err = errDenied
 		default:
 			err = errNoPath

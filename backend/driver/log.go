@@ -26,6 +26,7 @@ const (
 	LogNow      = "immediate"
 	LogSource   = "source"
 	LogName     = "name"
+	LogRemote   = "remote"
 )
 
 // LogKeys are all of them with what stands under them, for the documents.
@@ -51,6 +52,7 @@ var LogKeys = []struct{ Key, Meaning string }{
 	{LogNow, "a force-release that did not wait for the holder"},
 	{LogSource, "the library that wrote the text"},
 	{LogName, "what the configuration calls it, of a webhook"},
+	{LogRemote, "where a request to the admin listener came from"},
 }
 
 // Logger is l, or, for nil, a logger that discards everything.

@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/locksidecar/locksidecar/internal/config"
-	"github.com/locksidecar/locksidecar/internal/logging"
 )
 
 // The variables that stand between the flags and the file.
@@ -24,9 +23,8 @@ const (
 // settings are from where the configuration comes: flags, over the environment,
 // over the file.
 type settings struct {
-	file    string
-	o       config.Overrides
-	secrets logging.Secrets
+	file string
+	o    config.Overrides
 }
 
 // configFlag is --config.
@@ -76,7 +74,7 @@ func (s *settings) load() (*config.Config, error) {
 		return nil, err
 	}
 	for _, b := range c.Backends {
-		s.secrets.Add(secretsOf(b.URL)...)
+		secrets.Add(secretsOf(b.URL)...)
 	}
 	return c, nil
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/locksidecar/locksidecar/internal/app"
 	"github.com/locksidecar/locksidecar/internal/client"
-	"github.com/locksidecar/locksidecar/internal/logging"
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
@@ -208,13 +207,10 @@ func (l *locker) source(ctx context.Context, errs io.Writer) (source, error) {
 	if err := validOutput(l.g.output); err != nil {
 		return nil, err
 	}
-	var secrets logging.Secrets
-	secrets.Add(secretsOf(l.backend)...)
-	log, err := logging.New(errs, logging.Options{Level: "warn", Format: "text", Secrets: &secrets})
+	log, err := directLog(errs, "warn", l.backend)
 	if err != nil {
 		return nil, err
 	}
-	logging.Libraries(log)
 	local, err := app.OpenLocal(ctx, l.backend, log)
 	return &direct{local}, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -11,15 +12,19 @@ import (
 	"github.com/locksidecar/locksidecar/internal/logging"
 )
 
+// secrets are those of the backends that this process was told of: no line of its
+// log has them, nor the error with which it ends.
+var secrets logging.Secrets
+
 // logFlags are about the log of a daemon. It returns what makes the logger once
-// the flags are known; no line has any of the secrets.
-func logFlags(c *cobra.Command, format string) (open func(*logging.Secrets) (*slog.Logger, error)) {
+// the flags are known.
+func logFlags(c *cobra.Command, format string) (open func() (*slog.Logger, error)) {
 	var o logging.Options
 	c.Flags().StringVar(&o.Level, "log-level", "", "debug, info, warn or error (default $LOCKSIDECAR_LOG_LEVEL, then info)")
 	c.Flags().StringVar(&o.Format, "log-format", format, "json or text (without: json, but text on a terminal)")
-	return func(secrets *logging.Secrets) (*slog.Logger, error) {
+	return func() (*slog.Logger, error) {
 		o.Level = fallback(o.Level, "LOCKSIDECAR_LOG_LEVEL")
-		o.Secrets = secrets
+		o.Secrets = &secrets
 		l, err := logging.New(c.ErrOrStderr(), o)
 		if err != nil {
 			return nil, &exitError{exitUsage, err}
@@ -27,6 +32,17 @@ func logFlags(c *cobra.Command, format string) (open func(*logging.Secrets) (*sl
 		logging.Libraries(l)
 		return l, nil
 	}
+}
+
+// directLog is the log of a command that goes to a backend itself.
+func directLog(errs io.Writer, level, backend string) (*slog.Logger, error) {
+	secrets.Add(secretsOf(backend)...)
+	l, err := logging.New(errs, logging.Options{Level: level, Format: "text", Secrets: &secrets})
+	if err != nil {
+		return nil, err
+	}
+	logging.Libraries(l)
+	return l, nil
 }
 
 // shortest is the shortest secret that is looked for in the log: less would

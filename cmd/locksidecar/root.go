@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"strings"
 
@@ -39,7 +38,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		exit = &exitError{codeOf(err), err}
 	}
 	if exit.err != nil {
-		_, _ = fmt.Fprintln(errs, "locksidecar: "+describe(exit.err))
+		_, _ = fmt.Fprintln(errs, "locksidecar: "+secrets.Hide(describe(exit.err)))
 	}
 	return exit.code
 }
@@ -201,7 +200,10 @@ func (g *global) orDirect(c *cobra.Command, do func(c *cobra.Command, cl *client
 		if g.endpoint != "" {
 			return usage("--backend and --endpoint: want one of them")
 		}
-		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+		log, err := directLog(c.ErrOrStderr(), "info", g.backend)
+		if err != nil {
+			return err
+		}
 		endpoint, end, err := app.Private(c.Context(), g.backend, log)
 		if err != nil {
 			return &exitError{exitUsage, err}

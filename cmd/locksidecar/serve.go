@@ -71,7 +71,7 @@ func newServe() *cobra.Command {
 		case err != nil:
 			return &exitError{exitUsage, err}
 		}
-		if o.Logger, err = openLog(&from.secrets); err != nil {
+		if o.Logger, err = openLog(); err != nil {
 			return err
 		}
 		if o.Notifier, err = sdnotify.FromEnvironment(); err != nil {
@@ -136,7 +136,7 @@ func newDev() *cobra.Command {
 		if o.Config, err = from.load(); err != nil {
 			return err
 		}
-		if o.Logger, err = openLog(&from.secrets); err != nil {
+		if o.Logger, err = openLog(); err != nil {
 			return err
 		}
 		if o.Config.Admin, err = config.DevAdmin(fallback(address, adminVariable), backend.NewSecret()); err != nil {

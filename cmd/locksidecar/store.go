@@ -91,6 +91,7 @@ const noStamp = "this store needs no stamp"
 
 // stamp stamps one store and says what that did.
 func stamp(ctx context.Context, backend string) (said string, err error) {
+	secrets.Add(secretsOf(backend)...)
 	d, err := app.OpenDriver(ctx, backend, driver.Env{})
 	if err != nil {
 		return "", &exitError{exitUsage, err}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"mime"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/locksidecar/locksidecar/backend/driver"
 )
 
 const (
@@ -35,13 +38,15 @@ type Options struct {
 	Certificates bool
 	// API serves the calls of an operator by that name.
 	API func(who string) http.Handler
+	// Logger is told who was refused, a bounded number of times; nil discards it.
+	Logger *slog.Logger
 }
 
 // New returns a server of the page and the API. The caller listens, by TLS where
 // it is configured.
 func New(o Options) *http.Server {
 	return &http.Server{
-		Handler: &handler{o: o, slots: make(chan struct{}, atOnce)}, ReadTimeout: 10 * time.Second, ReadHeaderTimeout: 5 * time.Second,
+		Handler: &handler{o: o, slots: make(chan struct{}, atOnce), refused: refusals{to: driver.Logger(o.Logger)}}, ReadTimeout: 10 * time.Second, ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		// What net/http would log is about clients that misbehave, of which there may
 		// be any number: each failed handshake would be a line.
@@ -50,8 +55,9 @@ func New(o Options) *http.Server {
 }
 
 type handler struct {
-	o     Options
-	slots chan struct{}
+	o       Options
+	slots   chan struct{}
+	refused refusals
 }
 
 // ServeHTTP lets through what is asked by somebody who may ask.
@@ -66,10 +72,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store")
 	switch {
 	case !h.isOurs(r.Host):
-		refuse(w, http.StatusMisdirectedRequest, "this listener has another name: add it to admin.hosts")
+		h.refuse(w, r, http.StatusMisdirectedRequest, "this listener has another name: add it to admin.hosts")
 		return
 	case h.isForeign(r):
-		refuse(w, http.StatusForbidden, "the request comes from another site")
+		h.refuse(w, r, http.StatusForbidden, "the request comes from another site")
 		return
 	case r.URL.Path == "/" && r.Method == http.MethodGet:
 		header.Set("Content-Type", "text/html; charset=utf-8")
@@ -78,29 +84,31 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	who, err := h.operator(r)
 	if err != nil {
-		refuse(w, http.StatusServiceUnavailable, "the token cannot be read")
+		h.refuse(w, r, http.StatusServiceUnavailable, "the token cannot be read", driver.LogError, err)
 		return
 	}
 	if who == "" {
 		header.Set("WWW-Authenticate", "Bearer")
-		refuse(w, http.StatusUnauthorized, "a token or a certificate is needed")
+		h.refuse(w, r, http.StatusUnauthorized, "a token or a certificate is needed")
 		return
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Method != http.MethodGet && (err != nil || kind != "application/json") {
-		refuse(w, http.StatusUnsupportedMediaType, "want Content-Type: application/json")
+		h.refuse(w, r, http.StatusUnsupportedMediaType, "want Content-Type: application/json")
 		return
 	}
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	default:
-		refuse(w, http.StatusTooManyRequests, "too many calls are under way")
+		h.refuse(w, r, http.StatusTooManyRequests, "too many calls are under way")
 		return
 	}
 	h.o.API(who).ServeHTTP(w, r)
 }
 
-func refuse(w http.ResponseWriter, code int, why string) {
+// refuse answers why, and writes it into the log with what is only for that.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, code int, why string, more ...any) {
+	h.refused.write(r, why, more...)
 	http.Error(w, why, code) // as text: no browser takes it for a page
 }
 

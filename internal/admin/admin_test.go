@@ -4,13 +4,17 @@ import (
 	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 const secret = "0123456789abcdef0123"
@@ -67,6 +71,49 @@ func TestNoiseIsNotLogged(t *testing.T) {
 	if lines.Len() > 0 {
 		t.Errorf("the log has %q", lines.String())
 	}
+}
+
+// Who is refused is told with where they came from and what they wanted, without the
+// token that they tried and without a line for each attempt.
+func TestRefusedOperatorsAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines strings.Builder
+		broken := false
+		h := at("127.0.0.1:9717", func(o *Options) {
+			o.Logger = slog.New(slog.NewTextHandler(&lines, nil))
+			o.Token = func() (string, error) {
+				if broken {
+					return "", os.ErrPermission
+				}
+				return secret, nil
+			}
+		})
+		wrong := map[string]string{"Authorization": "Bearer a guess that is wrong", "Content-Type": "application/json"}
+		ask(h, "GET", "/locks/a", map[string]string{"Authorization": "Bearer " + secret})
+		if lines.Len() > 0 {
+			t.Errorf("of one who was served the log has %q", lines.String())
+		}
+		ask(h, "GET", "/locks/a", nil)
+		ask(h, "POST", "/locks/a:force-release", wrong)
+		broken = true
+		ask(h, "GET", "/locks/a", wrong)
+		for _, want := range []string{"verb=inspect", "verb=force", "remote=192.0.2.1:1234", "level=WARN", "a token or a certificate is needed", os.ErrPermission.Error()} {
+			if !strings.Contains(lines.String(), want) {
+				t.Errorf("the log has no %q:\n%s", want, lines.String())
+			}
+		}
+		for range 1000 {
+			ask(h, "GET", "/locks/a", wrong)
+		}
+		if n := strings.Count(lines.String(), "\n"); n != logBurst {
+			t.Errorf("%d lines in a second, want %d", n, logBurst)
+		}
+		time.Sleep(logInterval)
+		ask(h, "GET", "/locks/a", wrong)
+		if want := "count=" + strconv.Itoa(1000+3-logBurst); !strings.Contains(lines.String(), want) || strings.Contains(lines.String(), "a guess") {
+			t.Errorf("want %q and no token:\n%s", want, lines.String())
+		}
+	})
 }
 
 // What is not an operator's own request gets nothing, whatever it tries.

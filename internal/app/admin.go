@@ -80,7 +80,7 @@ func adminTLS(c *config.Admin) (*tls.Config, error) {
 func (d *daemon) serveAdmin(ctx context.Context, l net.Listener) error {
 	c := &d.o.Config.Admin
 	o := admin.Options{
-		Address: l.Addr(), Hosts: c.Hosts, Certificates: c.ClientCA != "",
+		Address: l.Addr(), Hosts: c.Hosts, Certificates: c.ClientCA != "", Logger: d.o.Logger,
 		API: func(who string) http.Handler { return d.server.Admin(who, c.Write) },
 	}
 	switch {

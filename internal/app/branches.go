@@ -34,6 +34,8 @@ type branch struct {
 	// stop ends the probe, which then closes stopped.
 	stop    context.CancelFunc
 	stopped chan struct{}
+	// unseen ends what the metrics tell of those who wait.
+	unseen func()
 }
 
 // open opens a backend. It does not wait for it to answer.
@@ -61,6 +63,7 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 		d.o.Logger.Warn("the circuit breaker changed", driver.LogBackend, name, driver.LogCalls, calls, driver.LogState, to, driver.LogWas, from)
 	}})
 	b.store = backend.New(b.breaker, backend.Options{Name: name, Observer: told, Limits: c.Limits.Sizes(), Logger: d.o.Logger})
+	b.unseen = counted.Waits(b.store.EachWait)
 	b.Branch = d.router.Branch(b.store, func(s renew.Store) *renew.Keeper {
 		return renew.New(s, renew.Options{Observer: told, Logger: d.o.Logger})
 	})
@@ -77,6 +80,7 @@ func (d *daemon) open(ctx context.Context, c *config.Config, at config.Backend) 
 func (b *branch) close(ctx context.Context) error {
 	b.stop()
 	<-b.stopped
+	defer b.unseen()
 	return errors.Join(b.Keeper().Close(ctx), b.store.Close())
 }
 

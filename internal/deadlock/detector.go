@@ -67,9 +67,8 @@ type Detector struct {
 	// latest is what the latest look found, at is when that began.
 	latest *Finding
 	at     time.Time
-	// unseen are those found before that the latest look could not see, because a
-	// store failed: they are not told anew when they are seen again.
-	unseen []Deadlock
+	// told are those that were told, which they are once.
+	told told
 }
 
 // New returns a Detector, which looks when it is run.
@@ -106,28 +105,14 @@ func (d *Detector) Look(ctx context.Context) (*Finding, time.Time) {
 		return f, begun
 	}
 	d.mu.Lock()
-	known := append(d.unseen, d.latest.Deadlocks...)
-	d.latest, d.at, d.unseen = f, begun, nil
-	if len(f.Failed) > 0 {
-		d.unseen = without(known, f.Deadlocks)
-	}
+	d.latest, d.at = f, begun
+	fresh := d.told.fresh(f.Deadlocks)
 	d.mu.Unlock()
-	fresh := without(f.Deadlocks, known)
 	d.o.Looked(f, fresh)
 	if _, resolve := d.o.Policy(); resolve {
 		d.resolve(locals, f)
 	}
 	return f, begun
-}
-
-// without are those of all that are not among others.
-func without(all, others []Deadlock) (rest []Deadlock) {
-	for _, one := range all {
-		if !slices.ContainsFunc(others, func(o Deadlock) bool { return o.ID == one.ID }) {
-			rest = append(rest, one)
-		}
-	}
-	return rest
 }
 
 // resolve refuses the victims that wait here. Two stores may be one, as when a
@@ -190,7 +175,8 @@ func (d *Detector) waits() (sum backend.Waits) {
 	return sum
 }
 
-// forget ends what was found: nobody waits here who could tell when it ends.
+// forget ends what was found: nobody looks here who could tell when it ends. What was
+// told stays known: who asks may see it again.
 func (d *Detector) forget() {
 	d.mu.Lock()
 	had := len(d.latest.Deadlocks) > 0

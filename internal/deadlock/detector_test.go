@@ -265,6 +265,73 @@ func TestDeadlockThatWasOutOfSightIsToldOnce(t *testing.T) {
 	})
 }
 
+// Who asks again and again where nobody looks by itself is shown the same deadlock,
+// which is told once.
+func TestDeadlockThatIsAskedForIsToldOnce(t *testing.T) {
+	for _, detect := range []bool{false, true} { // with it, nobody waits at this sidecar
+		synctest.Test(t, func(t *testing.T) {
+			m, err := embedded.NewMemory(embedded.Options{Clock: driver.ProcessClock})
+			if err != nil {
+				t.Fatal(err)
+			}
+			here := backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock})
+			there := backend.New(m.Open(), backend.Options{Clock: driver.ProcessClock})
+			s := here
+			if detect {
+				s = there
+			}
+			var told, forgotten atomic.Int64
+			d := New(Options{
+				Stores: func() []Local { return []Local{here} }, Policy: func() (bool, bool) { return detect, false },
+				Looked: func(f *Finding, fresh []Deadlock) {
+					told.Add(int64(len(fresh)))
+					if len(f.Deadlocks) == 0 {
+						forgotten.Add(1)
+					}
+				},
+			})
+			hold(t, s, "x", "a")
+			hold(t, s, "y", "b")
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			for lock, owner := range map[string]string{"y": "a", "x": "b"} {
+				running.Go(func() {
+					_, _ = s.Acquire(ctx, &backend.AcquireRequest{LockID: lock, OwnerID: owner, Wait: backend.Forever})
+				})
+			}
+			running.Go(func() { _ = d.Run(ctx) })
+			synctest.Wait()
+			for range 3 {
+				if f, _ := d.Look(ctx); len(f.Deadlocks) != 1 {
+					t.Errorf("detect %t: found %+v", detect, f)
+				}
+				time.Sleep(2 * tick)
+			}
+			if told.Load() != 1 || forgotten.Load() != 3 {
+				t.Errorf("detect %t: told %d times, forgotten %d times, want once and after each look", detect, told.Load(), forgotten.Load())
+			}
+			cancel()
+			running.Wait()
+			_, _ = here.Close(), there.Close()
+		})
+	}
+}
+
+// What was told is remembered within a bound, and of that which is still seen nothing
+// is told again.
+func TestToldDeadlocksAreBounded(t *testing.T) {
+	var known told
+	for i := range 10 * remembered {
+		found := []Deadlock{{ID: "stands"}, {ID: fmt.Sprint("of a moment ", i)}}
+		if fresh := known.fresh(found); (i == 0) != (len(fresh) == 2) || fresh[len(fresh)-1].ID != found[1].ID {
+			t.Fatalf("look %d: told %+v", i, fresh)
+		}
+		if len(known) > remembered {
+			t.Fatalf("%d are remembered", len(known))
+		}
+	}
+}
+
 // After a change of a backend's options its store is there twice, and those who
 // waited before wait at the older one.
 func TestDeadlockAtAReplacedBackendIsBroken(t *testing.T) {

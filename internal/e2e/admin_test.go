@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,10 +91,23 @@ func TestOperatorsReadByAToken(t *testing.T) {
 	if l := c.lock(t, "jobs/1"); len(l.GetHolders()) != 1 || l.GetHolders()[0].GetRevoked() {
 		t.Errorf("it was changed: %v", l)
 	}
+	logged := func(parts ...string) bool {
+		for line := range strings.Lines(c.d.Output()) {
+			missing := func(part string) bool { return !strings.Contains(line, part) }
+			if strings.Contains(line, `"an operator was refused"`) && strings.Contains(line, `"remote":"127.0.0.1:`) && !slices.ContainsFunc(parts, missing) {
+				return true
+			}
+		}
+		return false
+	}
+	eventually(t, "what may not be changed is in the log", func() bool {
+		return logged(`"operator":"token"`, `"verb":"force"`, `AdminService/ForceRelease"`, `"lock":"jobs/1"`)
+	})
 	replace(t, file, "another token of 25 letters\n")
 	if code, _ := o.call(t, "GET", "/locks", ""); code != 401 {
 		t.Errorf("the old token: %d", code)
 	}
+	eventually(t, "a token that is wrong is in the log", func() bool { return logged(`"verb":"inspect"`, `"a token or a certificate is needed"`) })
 	o.token = "another token of 25 letters"
 	if code, _ := o.call(t, "GET", "/locks", ""); code != 200 {
 		t.Errorf("the new token: %d", code)

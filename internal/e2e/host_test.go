@@ -79,6 +79,7 @@ func TestUnitOfSystemd(t *testing.T) {
 	}
 	for _, key := range []string{
 		"Type=notify", "WatchdogSec=", "User=locksidecar", "Group=locksidecar", "RuntimeDirectory=locksidecar", "RuntimeDirectoryMode=0750",
+		"StateDirectory=locksidecar", "LogsDirectory=locksidecar", "LogsDirectoryMode=0750", // where the documents have the store's file and the audit log
 		"NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=\n", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6", "SystemCallFilter=@system-service",
 	} {
 		if !strings.Contains(text, "\n"+key) {

@@ -26,6 +26,7 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 		ended <- l
 	}()
 	c.becomes(t, `locksidecar_waiters{backend="main"}`, 1)
+	c.becomes(t, `locksidecar_oldest_wait_seconds{backend="main",lock_class="jobs"}`, 1e-9)
 	c.becomes(t, `locksidecar_leases_held{backend="main"}`, 1)
 	c.becomes(t, `locksidecar_renewals_total{backend="main",result="ok"}`, 1)
 	if err := s.Send(&lockpb.HoldRequest{Request: &lockpb.HoldRequest_Release{Release: &lockpb.ReleaseRequest{RequestId: "one", FencingToken: first.GetFencingToken()}}}); err != nil {

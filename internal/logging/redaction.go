@@ -55,6 +55,14 @@ func (r *Secrets) Add(secrets ...string) {
 	r.replacer.Store(strings.NewReplacer(pairs...))
 }
 
+// Hide takes the registered secrets out of a text.
+func (r *Secrets) Hide(text string) string {
+	if known := r.replacer.Load(); known != nil {
+		return known.Replace(text)
+	}
+	return text
+}
+
 type redaction struct{ registered *Secrets }
 
 func newRedaction(secrets *Secrets) *redaction {
@@ -66,9 +74,7 @@ func newRedaction(secrets *Secrets) *redaction {
 
 // text takes the secrets out of a text.
 func (r *redaction) text(s string) string {
-	if known := r.registered.replacer.Load(); known != nil {
-		s = known.Replace(s)
-	}
+	s = r.registered.Hide(s)
 	if strings.Contains(s, "://") {
 		s = password.ReplaceAllString(s, "$1:"+hidden+"@")
 	}

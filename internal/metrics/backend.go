@@ -25,6 +25,7 @@ type Backend struct {
 	margin   prometheus.Observer
 	calls    [operations][outcomes]prometheus.Counter
 	callTime [operations]prometheus.Observer
+	waits    waits
 }
 
 // classed are the metrics of a class of locks; [2] is indexed by modeOf.

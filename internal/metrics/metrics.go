@@ -121,7 +121,7 @@ func New(o Options) *Metrics {
 		dropped:   r.counter(EventsDropped, "Events that a sink will never get.", "sink"),
 		retries:   r.counter(EventRetries, "Attempts to give events to a sink after the first one.", "sink"),
 
-		deadlocks:         r.gauge(Deadlocks, "Deadlocks that this process's latest look found.").WithLabelValues(),
+		deadlocks:         r.gauge(Deadlocks, "Deadlocks that this process's latest look found; 0 while it does not look.").WithLabelValues(),
 		deadlocksDetected: r.counter(DeadlocksDetected, "Deadlocks that this process has found; each process that has a waiter in one may find it.").WithLabelValues(),
 		deadlocksBroken:   r.counter(DeadlocksBroken, "Waiters of this process that were refused to break a deadlock.").WithLabelValues(),
 		configCurrent:     r.gauge(ConfigCurrent, "1 if the latest configuration is in force, 0 if it was refused.").WithLabelValues(),
@@ -129,6 +129,8 @@ func New(o Options) *Metrics {
 	}
 	r.gauge(BuildInfo, "1, with the version of this build.", "version", "revision", "go_version").
 		WithLabelValues(o.Version, o.Revision, o.GoVersion).Set(1)
+	r.to.MustRegister(oldestWaits{m, prometheus.NewDesc(OldestWait,
+		"For how long the acquire of this process has waited that waits the longest; 0 if none waits.", []string{"backend", "lock_class"}, nil)})
 	for _, result := range []string{ReloadOK, ReloadRefused} {
 		m.reloads.WithLabelValues(result)
 	}

@@ -23,18 +23,59 @@ import (
 
 func TestCountsAcquiresByResult(t *testing.T) {
 	m := New(Options{}).Backend("redis")
-	for result, err := range map[result]error{
-		granted: nil, held: &driver.HeldError{}, cancelled: context.Canceled,
-		unavailable: fmt.Errorf("acquire: %w", driver.ErrBreakerOpen), invalid: &backend.InvalidError{}, deadlocked: driver.ErrDeadlock, failed: driver.ErrClosed,
+	all := 0
+	for result, errs := range map[result][]error{
+		granted: {nil}, held: {&driver.HeldError{}}, invalid: {&backend.InvalidError{}}, deadlocked: {driver.ErrDeadlock}, failed: {driver.ErrClosed},
+		cancelled: {context.Canceled, context.DeadlineExceeded},
+		unavailable: {
+			fmt.Errorf("acquire: %w", driver.ErrBreakerOpen),
+			// Of a store that hangs: the driver's time for a call is over, not the caller's.
+			fmt.Errorf("%w: %w", driver.ErrUnavailable, context.DeadlineExceeded), fmt.Errorf("%w: %w", driver.ErrIndeterminate, context.DeadlineExceeded),
+		},
 	} {
-		m.Acquired(backend.AcquireObservation{Shared: true, Wait: time.Millisecond, Err: err, Contended: true})
-		if n := testutil.ToFloat64(m.of[0].acquires[1][result]); n != 1 {
-			t.Errorf("%s counted %v times for %v", resultNames[result], n, err)
+		for i, err := range errs {
+			m.Acquired(backend.AcquireObservation{Shared: true, Wait: time.Millisecond, Err: err, Contended: true})
+			if n := testutil.ToFloat64(m.of[0].acquires[1][result]); n != float64(i+1) {
+				t.Errorf("%s counted %v times for %v", resultNames[result], n, err)
+			}
+			all++
 		}
 	}
-	if n := testutil.ToFloat64(m.of[0].contended); n != 7 {
-		t.Errorf("%v contended acquires, want 7", n)
+	if n := testutil.ToFloat64(m.of[0].contended); n != float64(all) {
+		t.Errorf("%v contended acquires, want %d", n, all)
 	}
+}
+
+// A wait that has not ended is seen: of each class the oldest one of all stores that
+// stand under the backend's name.
+func TestOldestWaitIsThatOfAllStoresOfTheBackend(t *testing.T) {
+	m := New(Options{Classes: []Class{class(t, "jobs", "jobs/**")}})
+	m.Backend("idle")
+	waiting := map[string]time.Duration{"jobs/1": 20 * time.Minute, "jobs/2": time.Minute, "cart": time.Hour}
+	first := m.Backend("main").Waits(func(tell func(string, time.Duration)) {
+		for lock, waited := range waiting {
+			tell(lock, waited)
+		}
+	})
+	second := m.Backend("main").Waits(func(tell func(string, time.Duration)) { tell("jobs/3", 30*time.Minute) })
+	shows := func(jobs, other string) {
+		t.Helper()
+		text := served(t, m)
+		for labels, want := range map[string]string{
+			`backend="main",lock_class="jobs"`: jobs, `backend="main",lock_class="other"`: other, `backend="idle",lock_class="jobs"`: "0",
+		} {
+			if line := OldestWait + "{" + labels + "} " + want; !strings.Contains(text, "\n"+line+"\n") {
+				t.Errorf("not served: %s", line)
+			}
+		}
+	}
+	shows("1800", "3600")
+	second()
+	shows("1200", "3600")
+	delete(waiting, "cart")
+	shows("1200", "0")
+	first()
+	shows("0", "0")
 }
 
 // class is one of patterns that are right.
@@ -142,7 +183,7 @@ func whole(t *testing.T) *Metrics {
 
 // names are all.
 var names = []string{
-	Acquires, AcquireWait, ContendedAcquires, QueueLength, Waiters, LeasesHeld, LeaseHold, LeasesLost, LeasesExpired, Renewals, RenewalMargin,
+	Acquires, AcquireWait, ContendedAcquires, QueueLength, Waiters, OldestWait, LeasesHeld, LeaseHold, LeasesLost, LeasesExpired, Renewals, RenewalMargin,
 	BackendReady, BackendCalls, BackendCallTime, BackendReplicas, BackendReplicationLag, BackendMemoryUsed, BreakerState, QuarantineRemaining,
 	Deadlocks, DeadlocksDetected, DeadlocksBroken, EventsDelivered, EventsDropped, EventRetries, LimitsHit, ConfigReloads, ConfigCurrent, ConfigLoaded, BuildInfo,
 }

@@ -14,6 +14,7 @@ const (
 	ContendedAcquires = "locksidecar_contended_acquires_total"
 	QueueLength       = "locksidecar_queue_length"
 	Waiters           = "locksidecar_waiters"
+	OldestWait        = "locksidecar_oldest_wait_seconds"
 	LeasesHeld        = "locksidecar_leases_held"
 	LeaseHold         = "locksidecar_lease_hold_seconds"
 	LeasesLost        = "locksidecar_leases_lost_total"
@@ -68,12 +69,12 @@ const (
 
 var resultNames = [results]string{"granted", "held", "cancelled", "unavailable", "invalid", "deadlock", "error"}
 
+// resultOf looks at the errors of contexts last: a store wraps them where its own
+// time for a call is over, which is not the caller's leaving.
 func resultOf(err error) result {
 	switch {
 	case err == nil:
 		return granted
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return cancelled
 	case errors.Is(err, driver.ErrHeld):
 		return held
 	case errors.Is(err, driver.ErrDeadlock):
@@ -82,6 +83,8 @@ func resultOf(err error) result {
 		return invalid
 	case errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrIndeterminate), errors.Is(err, driver.ErrQuarantined):
 		return unavailable
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return cancelled
 	}
 	return failed
 }

@@ -7,7 +7,7 @@ import (
 
 // issued are the alerts that there must be; more may be.
 var issued = []string{
-	"LeaseExpiryRate", "LeasesLost", "RenewalMarginLow", "WaitP99", "QueueGrowing", "BreakerOpen", "Quarantine", "ReplicationLag",
+	"LeaseExpiryRate", "LeasesLost", "RenewalMarginLow", "WaitP99", "StuckLock", "QueueGrowing", "BreakerOpen", "Quarantine", "ReplicationLag",
 	"MemoryHeadroom", "Deadlock", "PodNotInjected",
 }
 
@@ -80,6 +80,28 @@ func TestEachAlertIsSeenToFireAndToBeSilent(t *testing.T) {
 		}
 		if !silent[a.Alert] {
 			t.Errorf("no test sees %s be silent", a.Alert)
+		}
+	}
+}
+
+// Sidecars of all namespaces are scraped, and a backend has the same name in many of
+// them: an alert that does not keep them apart is about no store.
+func TestAlertsKeepNamespacesApart(t *testing.T) {
+	for _, a := range alerts(t) {
+		if strings.Contains(a.Expr, "_injector_") { // there is one
+			continue
+		}
+		groups := grouping.FindAllStringSubmatch(a.Expr, -1)
+		if len(groups) == 0 {
+			t.Errorf("%s is of all namespaces", a.Alert)
+		}
+		for _, g := range groups {
+			if !strings.Contains(g[1], "namespace") {
+				t.Errorf("%s: %s is of all namespaces", a.Alert, g[0])
+			}
+		}
+		if !strings.Contains(a.Annotations["summary"], "$labels.namespace") {
+			t.Errorf("%s does not say in which namespace", a.Alert)
 		}
 	}
 }

@@ -16,7 +16,7 @@ const (
 
 // tasks are the pages that belong to no alert.
 var tasks = []string{
-	"store-flush.md", "node-replacement.md", "failover.md", "ttl-tuning.md", "clock-trouble.md", "stuck-lock.md", "upgrade.md", "capacity.md",
+	"store-flush.md", "node-replacement.md", "failover.md", "ttl-tuning.md", "clock-trouble.md", "upgrade.md", "capacity.md",
 }
 
 func page(t *testing.T, name string) string {

@@ -93,7 +93,7 @@ func series(t *testing.T) map[string]map[string]bool {
 			continue
 		}
 		if found[s[1]] == nil {
-			found[s[1]] = map[string]bool{"instance": true, "job": true} // those that Prometheus adds
+			found[s[1]] = map[string]bool{"instance": true, "job": true, "namespace": true, "pod": true} // those that Prometheus adds
 		}
 		for _, l := range label.FindAllStringSubmatch(s[2], -1) {
 			found[s[1]][l[1]] = true
