@@ -45,7 +45,7 @@ func again(was *corev1.Container, want corev1.Container) (corev1.Container, *Ref
 	}
 	c.Resources.Requests = over(want.Resources.Requests, c.Resources.Requests)
 	c.Resources.Limits = over(want.Resources.Limits, c.Resources.Limits)
-	c.SecurityContext.RunAsUser = want.SecurityContext.RunAsUser
+	c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup = want.SecurityContext.RunAsUser, want.SecurityContext.RunAsGroup
 	c.Env = slices.Clone(want.Env)
 	for _, e := range was.Env {
 		if !slices.ContainsFunc(want.Env, func(w corev1.EnvVar) bool { return w.Name == e.Name }) {
@@ -110,8 +110,8 @@ func notOurs(c, want *corev1.Container) string {
 	return otherSecurity(c.SecurityContext, want.SecurityContext)
 }
 
-// otherSecurity says in what the security context differs. The uid may come of
-// another wish; what keeps a process in further may have been added.
+// otherSecurity says in what the security context differs. The uid and the
+// gid may come of another wish; what keeps a process in further may have been added.
 func otherSecurity(c, want *corev1.SecurityContext) string {
 	const other = "its securityContext is another"
 	if c == nil {

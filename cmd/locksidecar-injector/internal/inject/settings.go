@@ -15,7 +15,8 @@ type Settings struct {
 	ImagePullPolicy corev1.PullPolicy
 	LogLevel        string
 	Resources       corev1.ResourceRequirements
-	RunAsUser       int64
+	// RunAsUser is the group, too.
+	RunAsUser int64
 	// MetricsPort is where the sidecar serves metrics; 0 means nowhere.
 	MetricsPort int32
 	// Configuration is the daemon's file, for pods that name no ConfigMap.
