@@ -14,6 +14,7 @@ const least = "sidecar: {image: example/locksidecar:1}\nconfiguration: |\n  back
 const whole = `
 sidecar:
   image: registry.example/locksidecar:1.2.3
+  mirrors: ["mirror.example:5000/registry.example/locksidecar"]
   imagePullPolicy: Always
   resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 256Mi}}
   runAsUser: 1000
@@ -55,7 +56,7 @@ func TestTheWholeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &c.Settings
-	if s.Image != "registry.example/locksidecar:1.2.3" || s.ImagePullPolicy != "Always" || s.Resources.Requests.Cpu().String() != "50m" || s.RunAsUser != 1000 ||
+	if s.Image != "registry.example/locksidecar:1.2.3" || s.Mirrors[0] != "mirror.example:5000/registry.example/locksidecar" || s.ImagePullPolicy != "Always" || s.Resources.Requests.Cpu().String() != "50m" || s.RunAsUser != 1000 ||
 		s.LogLevel != "warn" || s.MetricsPort != 0 || !strings.Contains(s.Configuration, "embedded:///run") || s.Secrets[0].Path != "redis" || s.Env[0].Value != "eu-west-1" ||
 		c.Certificates.Secret != "locksidecar-injector-certificates" {
 		t.Errorf("read as %+v", c)
@@ -73,6 +74,10 @@ func TestRefusals(t *testing.T) {
 		"an unknown key inside":     {strings.Replace(least, "image:", "imaje:", 1), `unknown field "imaje"`},
 		"a key twice":               {least + "env: []\nenv: []\n", "already set"},
 		"an image":                  {strings.Replace(least, "example/locksidecar:1", `"a b"`, 1), "want an image"},
+		"a mirror with a tag":       {strings.Replace(least, "{image", "{mirrors: [\"m.example:5000/a\", \"m.example/b:1\"], image", 1), "sidecar.mirrors[1]"},
+		"a mirror with a digest":    {strings.Replace(least, "{image", "{mirrors: [\"m.example/a@sha256:12\"], image", 1), "sidecar.mirrors[0]"},
+		"a mirror twice":            {strings.Replace(least, "{image", "{mirrors: [a/b, a/b], image", 1), "sidecar.mirrors[1]"},
+		"a mirror that is none":     {strings.Replace(least, "{image", "{mirrors: [\"\"], image", 1), "want a repository"},
 		"a pull policy":             {strings.Replace(least, "{image", "{imagePullPolicy: always, image", 1), "want Always, IfNotPresent or Never"},
 		"root":                      {strings.Replace(least, "{image", "{runAsUser: 0, image", 1), "never root"},
 		"a level":                   {strings.Replace(least, "{image", "{logLevel: loud, image", 1), "want debug, info, warn or error"},

@@ -32,12 +32,15 @@ func impostor(why string) *Refusal {
 // again makes the sidecar anew of one that was injected before: what the settings
 // decide is set, and what others added to it stays. Whatever else differs from
 // what the injector makes is refused.
-func again(was *corev1.Container, want corev1.Container) (corev1.Container, *Refusal) {
-	if why := notOurs(was, &want); why != "" {
+func (s *Settings) again(was *corev1.Container, want corev1.Container) (corev1.Container, *Refusal) {
+	if why := s.notOurs(was, &want); why != "" {
 		return want, impostor(why)
 	}
 	c := *was.DeepCopy()
-	c.Image, c.Args, c.Ports, c.StartupProbe = want.Image, want.Args, want.Ports, want.StartupProbe
+	c.Args, c.Ports, c.StartupProbe = want.Args, want.Ports, want.StartupProbe
+	if !s.rewritten(was.Image) {
+		c.Image = want.Image
+	}
 	// A cluster may insist on Always (AlwaysPullImages), and refuses a pod that goes
 	// back from it.
 	if was.ImagePullPolicy != corev1.PullAlways {
@@ -73,12 +76,12 @@ func over(ours, theirs corev1.ResourceList) corev1.ResourceList {
 
 // notOurs says in what a container is not what the injector makes; it may come of
 // other values of the configuration.
-func notOurs(c, want *corev1.Container) string {
+func (s *Settings) notOurs(c, want *corev1.Container) string {
 	switch {
 	case c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways:
 		return "its restartPolicy is not Always"
-	case repository(c.Image) != repository(want.Image):
-		return "its image is not " + repository(want.Image)
+	case !s.fromOurs(c.Image):
+		return "its image is not " + Repository(s.Image) + ", nor one of sidecar.mirrors in the injector's configuration"
 	case len(c.Command) > 0:
 		return "it has a command"
 	case !ourArgs(c.Args):
@@ -153,13 +156,4 @@ func ourArgs(args []string) bool {
 		}
 	}
 	return len(fixed) == 0
-}
-
-// repository is an image's name without its tag and digest.
-func repository(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	if i := strings.LastIndex(image, ":"); i > strings.LastIndex(image, "/") {
-		image = image[:i]
-	}
-	return image
 }

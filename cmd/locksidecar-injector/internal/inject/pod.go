@@ -49,7 +49,7 @@ func (s *Settings) inject(pod *corev1.Pod) (*corev1.Pod, *Status, *Refusal) {
 	sidecar := s.sidecar(wish, metrics)
 	p := pod.DeepCopy()
 	if injected {
-		if sidecar, r = again(&pod.Spec.InitContainers[at], sidecar); r != nil {
+		if sidecar, r = s.again(&pod.Spec.InitContainers[at], sidecar); r != nil {
 			return nil, nil, r
 		}
 		p.Spec.InitContainers[at] = sidecar

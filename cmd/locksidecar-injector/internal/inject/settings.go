@@ -10,6 +10,9 @@ type Settings struct {
 	Version string
 	// Image is the sidecar's, never empty.
 	Image string
+	// Mirrors are further repositories of it, for what other webhooks make of the
+	// image.
+	Mirrors []string
 	// ImagePullPolicy, LogLevel, Resources and RunAsUser hold where a pod does
 	// not say.
 	ImagePullPolicy corev1.PullPolicy
