@@ -100,10 +100,8 @@ func (s *Settings) notOurs(c, want *corev1.Container) string {
 			return "it has other ports"
 		}
 	}
-	for _, e := range c.Env {
-		if strings.HasPrefix(e.Name, variablePrefix) {
-			return "its environment has " + e.Name
-		}
+	if why := otherEnvironment(c.Env, want.Env); why != "" {
+		return why
 	}
 	for _, m := range c.VolumeMounts {
 		if !reserved(m.Name) && overlaps(m.MountPath) {
