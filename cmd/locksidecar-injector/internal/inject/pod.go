@@ -92,7 +92,7 @@ func platform(pod *corev1.Pod) *Refusal {
 		return refuse(ReasonPlatform, "the pod has no containers: give it some, or remove the label %s", Label)
 	case pod.Spec.OS != nil && pod.Spec.OS.Name == windows, pod.Spec.NodeSelector[systemLabel] == windows:
 		return refuse(ReasonPlatform, "the pod is for Windows, and the sidecar runs on Linux alone: remove the label %s", Label)
-	case has(pod.Annotations, mirror), has(pod.Annotations, source) && pod.Annotations[source] != "api":
+	case Mirror(pod), has(pod.Annotations, source) && pod.Annotations[source] != "api":
 		return refuse(ReasonPlatform, "the pod is a static one, of a file of its node, which no admission can change: remove the label %s there", Label)
 	}
 	return nil

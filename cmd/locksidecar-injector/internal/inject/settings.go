@@ -49,6 +49,10 @@ type Status struct {
 // Injected is the State of a pod with a sidecar.
 const Injected = "injected"
 
+// Mirror says whether a pod only shows in the API one that its node runs from a file:
+// what runs there no admission changes or stops.
+func Mirror(pod *corev1.Pod) bool { return has(pod.Annotations, mirror) }
+
 // Wanted says whether a pod asks for a sidecar, or means to: it has the label, and not
 // with the value "false".
 func Wanted(pod *corev1.Pod) bool {

@@ -120,6 +120,13 @@ func (h *Handler) Review(request *admissionv1.AdmissionRequest) (response *admis
 	if !inject.Wanted(pod) {
 		return &admissionv1.AdmissionResponse{Allowed: true}
 	}
+	if inject.Mirror(pod) {
+		// To refuse it would hide it, and not stop what the node runs: so it can be counted.
+		log.Warn("a static pod runs without a sidecar", "pod", name(pod))
+		result = metrics.Static
+		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: []string{fmt.Sprintf(
+			"locksidecar: pod %s is a static one, which its node runs whatever is answered here: it has no sidecar; remove the label %s from its file", name(pod), inject.Label)}}
+	}
 	response, result, reason = h.pod(request, pod, log)
 	return response
 }
