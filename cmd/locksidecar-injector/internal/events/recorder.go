@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // The reasons.
@@ -78,7 +79,8 @@ func New(o Options) *Recorder {
 	return &Recorder{o: o, in: make(chan *corev1.Event, queue), seen: map[string]*written{}}
 }
 
-// Record tells an event about a pod of the namespace.
+// Record tells an event about a pod of the namespace. What has no name that
+// Kubernetes gives is dropped: whoever asks the webhook chooses it.
 func (r *Recorder) Record(namespace string, pod *corev1.Pod, kind, reason, message string) {
 	about := corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace, Namespace: namespace}
 	controlled := false
@@ -88,6 +90,10 @@ func (r *Recorder) Record(namespace string, pod *corev1.Pod, kind, reason, messa
 	}
 	if reason == Injected && !controlled {
 		return // the pod itself says so
+	}
+	if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(about.Name)) > 0 {
+		r.o.Dropped()
+		return
 	}
 	if len(message) > maxMessage {
 		message = message[:maxMessage-3] + "..."

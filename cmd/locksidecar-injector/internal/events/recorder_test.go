@@ -138,6 +138,23 @@ func TestAnotherReplicasEventIsCountedUp(t *testing.T) {
 	})
 }
 
+// A name of no namespace, and of no object, is written nowhere.
+func TestWhatIsNoNameIsDropped(t *testing.T) {
+	s := &sink{}
+	recording(t, s, func(r *Recorder, dropped *int) {
+		for _, namespace := range []string{"", "../../secrets", "shop/pods", "a.b", "Shop", "shop?x=y"} {
+			r.Record(namespace, pod(true), corev1.EventTypeWarning, Refused, "because")
+		}
+		p := pod(true)
+		p.OwnerReferences[0].Name = "web 1\n"
+		r.Record("shop", p, corev1.EventTypeWarning, Refused, "because")
+		synctest.Wait()
+		if s.did() != "" || *dropped != 7 {
+			t.Errorf("it did %q, and dropped %d", s.did(), *dropped)
+		}
+	})
+}
+
 // Nobody waits for an event.
 func TestWhatCannotBeWrittenIsDroppedAndCounted(t *testing.T) {
 	s := &sink{err: errors.New("no")}
