@@ -55,10 +55,7 @@ func (f *File) daemon(*Configuration) error {
 			return fmt.Errorf("configuration: the backend %q: %w", b.Name, errWritable)
 		}
 	}
-	if a := c.Sinks.Audit.Path; a != "" && !writable(a) {
-		return fmt.Errorf("configuration: events.audit.path: %w", errWritable)
-	}
-	return nil
+	return audit(c.Sinks.Audit)
 }
 
 var errWritable = fmt.Errorf("the sidecar's files are read-only: want a file in %s, which ends with the pod", inject.SocketDir)
