@@ -3,8 +3,8 @@
 // refused is not there to carry them.
 //
 // It guarantees that nobody waits for an event: what does not fit into the queue is
-// dropped and counted. The same event is written once, and then counted up at most
-// once a minute, however often it happens.
+// dropped and counted. The same event is written once by each replica, and then
+// counted up at most once a minute, however often it happens.
 //
 // It does not guarantee that an event arrives.
 package events
@@ -98,7 +98,9 @@ func (r *Recorder) Record(namespace string, pod *corev1.Pod, kind, reason, messa
 	if len(message) > maxMessage {
 		message = message[:maxMessage-3] + "..."
 	}
-	hash := sha256.Sum256([]byte(namespace + "\x00" + about.Kind + "\x00" + about.Name + "\x00" + string(about.UID) + "\x00" + reason + "\x00" + message))
+	// Each replica counts its own event: of one for all, each would write its own count
+	// over the others'.
+	hash := sha256.Sum256([]byte(r.o.Instance + "\x00" + namespace + "\x00" + about.Kind + "\x00" + about.Name + "\x00" + string(about.UID) + "\x00" + reason + "\x00" + message))
 	now := metav1.NewTime(r.o.Now())
 	e := &corev1.Event{
 		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},

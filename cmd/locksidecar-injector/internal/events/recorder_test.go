@@ -127,7 +127,24 @@ func TestRepetitionsAreCounted(t *testing.T) {
 	})
 }
 
-func TestAnotherReplicasEventIsCountedUp(t *testing.T) {
+// Two replicas do not count in one event, in which the count would go back and forth;
+// one replica does, also after its container was restarted.
+func TestEachReplicaHasItsOwnEvent(t *testing.T) {
+	named := func(instance string) (name string) {
+		s := &sink{}
+		r := New(Options{Sink: s, Instance: instance, Logger: slog.New(slog.DiscardHandler)})
+		r.Record("shop", pod(true), corev1.EventTypeWarning, Refused, "because")
+		if err := r.write(t.Context(), <-r.in); err != nil {
+			t.Fatal(err)
+		}
+		return s.last.Name
+	}
+	if a, b := named("injector-a"), named("injector-b"); a == b || a != named("injector-a") {
+		t.Errorf("the events are %s and %s", a, b)
+	}
+}
+
+func TestAnEventOfTheLifeBeforeIsCountedUp(t *testing.T) {
 	s := &sink{exists: true}
 	recording(t, s, func(r *Recorder, _ *int) {
 		r.Record("shop", pod(true), corev1.EventTypeWarning, Refused, "because")
