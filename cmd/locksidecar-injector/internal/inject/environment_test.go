@@ -48,5 +48,7 @@ func TestAConfiguredVariableIsSetAnew(t *testing.T) {
 		t.Errorf("the environment is %v", got)
 	}
 	c.Env = []corev1.EnvVar{want, {Name: "https_proxy", Value: "http://evil.example"}}
-	refused(t, s, p)
+	if r := refused(t, s, p); r.Reason != ReasonContainer {
+		t.Errorf("another spelling: the reason is %s", r.Reason)
+	}
 }

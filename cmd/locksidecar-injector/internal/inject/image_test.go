@@ -3,8 +3,6 @@ package inject
 import (
 	"strings"
 	"testing"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -70,5 +68,7 @@ func TestARewrittenImage(t *testing.T) {
 func TestNoMirrorIsTakenUnasked(t *testing.T) {
 	p := injected(t, settings(), plain())
 	sidecarOf(t, p).Image = "mirror.example/" + settings().Image
-	refused(t, settings(), with(p, func(*corev1.Pod) {}))
+	if r := refused(t, settings(), p); r.Reason != ReasonContainer {
+		t.Errorf("the reason is %s", r.Reason)
+	}
 }
