@@ -80,7 +80,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.o.Admitted(metrics.Errored, reasonRequest, time.Since(began))
 		code := http.StatusBadRequest
-		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) || errors.Is(err, errElements) {
 			code = http.StatusRequestEntityTooLarge
 		}
 		http.Error(w, "the review could not be read", code)

@@ -71,7 +71,10 @@ func TestReviewsWaitForRoom(t *testing.T) {
 	for name, row := range map[string]struct {
 		n     int
 		first string
-	}{"many": {atOnce, " "}, "large ones": {largeAtOnce, strings.Repeat(" ", small)}} {
+	}{
+		"many":       {atOnce, " "},
+		"large ones": {largeAtOnce, strings.Repeat(" ", small)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			full(t, row.n, row.first, func(x *held, told *told) {
 				x.post(x.t.Context(), row.first)
@@ -107,5 +110,43 @@ func TestALargeReview(t *testing.T) {
 	h, _ := handler(t)
 	if r := ask(t, h, review(strings.Replace(wanting, `"a":"b"`, `"a":"`+strings.Repeat("b", 3*small)+`"`, 1), "")); !r.Allowed || r.Patch == nil {
 		t.Errorf("answered %+v", r)
+	}
+}
+
+// Some bytes of JSON may become much more memory: a review of many elements is large,
+// and one of too many is not even decoded.
+func TestManyElements(t *testing.T) {
+	pod := func(n int) string {
+		return strings.Replace(wanting, `"containers":[`, `"containers":[`+strings.Repeat("{},", n), 1)
+	}
+	h, x := handler(t)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", Path, strings.NewReader(review(pod(maxElements), ""))))
+	if w.Code != http.StatusRequestEntityTooLarge || len(x.results) != 1 || x.results[0] != "error request" {
+		t.Errorf("answered %d, counted %q", w.Code, x.results)
+	}
+	if r := ask(t, h, review(pod(smallElements), "")); !r.Allowed || r.Patch == nil {
+		t.Errorf("a large one is answered %+v", r)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h, x := handler(t)
+		for range largeAtOnce {
+			h.large <- struct{}{}
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", Path, strings.NewReader(review(pod(smallElements), ""))).WithContext(t.Context()))
+		if w.Code != http.StatusServiceUnavailable || x.results[0] != "error busy" {
+			t.Errorf("beside large ones it is answered %d", w.Code)
+		}
+		if r := ask(t, h, review(wanting, "")); !r.Allowed {
+			t.Errorf("a small one is answered %+v", r)
+		}
+	})
+	for text, n := range map[string]int{
+		``: 0, `[1,2,"3"]`: 2, `{"a,b":"c,"}`: 0, `{"a":"\"","b":1}`: 1, `"\",`: 0, `"\\",`: 1, `"`: 0, `"\`: 0,
+	} {
+		if got := elements([]byte(text)); got != n {
+			t.Errorf("%s has %d elements, want %d", text, got, n)
+		}
 	}
 }
