@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
+	"github.com/locksidecar/locksidecar/backend/driver/driverurl"
 )
 
 var (
@@ -43,6 +44,13 @@ func New(o Options) (*Driver, error) {
 // Another opens one more driver on the same memory.
 func (d *Driver) Another() driver.Driver { return d.m.Open() }
 
+// parameters are those of the URL's query, each with what it sets.
+var parameters = driverurl.Parameters[*Options]{
+	"prefix":  func(o *Options, v string) error { o.Prefix = v; return nil },
+	"timeout": func(o *Options, v string) error { return driverurl.Duration(&o.Timeout, v) },
+	"poll":    func(o *Options, v string) error { return driverurl.Duration(&o.Poll, v) },
+}
+
 // OpenURL opens "embedded:", which keeps the locks in memory, or
 // "embedded:///path/locks.db", which keeps them in the file.
 func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, error) {
@@ -50,23 +58,8 @@ func OpenURL(_ context.Context, u *url.URL, env driver.Env) (driver.Driver, erro
 		return nil, fmt.Errorf("embedded: %w: want %q, which keeps the locks in memory, or a file by its absolute path, %q", driver.ErrInvalid, "embedded:", "embedded:///path/locks.db")
 	}
 	o := Options{Clock: env.Clock, Path: u.Path}
-	for name, values := range u.Query() {
-		switch name {
-		case "prefix":
-			o.Prefix = values[0]
-		case "timeout", "poll":
-			d, err := time.ParseDuration(values[0])
-			if err != nil || d <= 0 {
-				return nil, fmt.Errorf("embedded: %s=%q: %w: want a positive duration such as 2s", name, values[0], driver.ErrInvalid)
-			}
-			if name == "poll" {
-				o.Poll = d
-			} else {
-				o.Timeout = d
-			}
-		default:
-			return nil, fmt.Errorf("embedded: %w: unknown parameter %q; known are poll, prefix, timeout", driver.ErrInvalid, name)
-		}
+	if err := parameters.Read(u, &o); err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
 	}
 	return New(o)
 }

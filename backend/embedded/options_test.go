@@ -35,10 +35,10 @@ func TestURLs(t *testing.T) {
 	}{
 		{"embedded:", nil, ""},
 		{"embedded:?poll=3s&prefix=x&timeout=1s", nil, ""},
-		{"embedded:?poll=0s", driver.ErrInvalid, `poll="0s"`},
-		{"embedded:?poll=soon", driver.ErrInvalid, `poll="soon"`},
+		{"embedded:?poll=0s", driver.ErrInvalid, "parameter poll: "},
+		{"embedded:?poll=soon", driver.ErrInvalid, "parameter poll: "},
 		{"embedded:?pol=3s", driver.ErrInvalid, `"pol"; known are poll, prefix, timeout`},
-		{"embedded:?timeout=0s", driver.ErrInvalid, `timeout="0s"`},
+		{"embedded:?timeout=0s", driver.ErrInvalid, "parameter timeout: "},
 		{"embedded:?sync=none", driver.ErrInvalid, `"sync"; known are poll, prefix, timeout`},
 		{"embedded:locks.db", driver.ErrInvalid, "embedded:///path/locks.db"},
 		{"embedded://host", driver.ErrInvalid, "embedded:///path/locks.db"},

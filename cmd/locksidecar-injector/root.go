@@ -7,12 +7,14 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker for a release.
-var version = "dev"
+// version and revision are set by the linker for a release. Without the second one,
+// what the build noted of the repository counts.
+var version, revision = "dev", ""
 
 // The exit codes, which are the daemon's.
 const (
@@ -84,16 +86,21 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
-			revision := ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						revision = s.Value + " "
-					}
-				}
-			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "locksidecar-injector %s %s%s\n", version, revision, runtime.Version())
+			line := strings.Join(strings.Fields("locksidecar-injector "+version+" "+built()+" "+runtime.Version()), " ")
+			_, err := fmt.Fprintln(c.OutOrStdout(), line)
 			return err
 		},
 	}
+}
+
+// built is the revision that the binary is of; empty if nobody said.
+func built() string {
+	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return revision
 }

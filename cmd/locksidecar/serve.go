@@ -22,12 +22,13 @@ import (
 	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
-// version is set by the linker for a release.
-var version = "dev"
+// version and revision are set by the linker for a release. Without the second one,
+// what the build noted of the repository counts.
+var version, revision = "dev", ""
 
 func build() app.Build {
-	b := app.Build{Version: version, GoVersion: runtime.Version()}
-	if info, ok := debug.ReadBuildInfo(); ok {
+	b := app.Build{Version: version, Revision: revision, GoVersion: runtime.Version()}
+	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				b.Revision = s.Value

@@ -70,12 +70,17 @@ type Build struct{ Version, Revision, GoVersion string }
 
 // OpenDriver opens the driver of a backend URL.
 func OpenDriver(ctx context.Context, url string, env driver.Env) (driver.Driver, error) {
-	var m backend.Mux
+	return drivers().Open(ctx, url, env)
+}
+
+// drivers are all that the daemon has.
+func drivers() *backend.Mux {
+	m := &backend.Mux{}
 	m.Register([]string{"embedded"}, embedded.OpenURL)
 	m.Register(redis.Schemes, redis.OpenURL)
 	m.Register(dynamodb.Schemes, dynamodb.OpenURL)
 	m.Register(etcd.Schemes, etcd.OpenURL)
-	return m.Open(ctx, url, env)
+	return m
 }
 
 // daemon is a running one.

@@ -49,11 +49,14 @@ func within(t *testing.T, rows map[string]int64, name string, measured int64) {
 	}
 }
 
+// revision stands for that of a release.
+const revision = "0123456789abcdef0123456789abcdef01234567"
+
 // compile builds a command as the image has it.
 func compile(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -X main.version=dev", "-o", path, "github.com/locksidecar/locksidecar/cmd/"+name)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -X main.version=dev -X main.revision="+revision, "-o", path, "github.com/locksidecar/locksidecar/cmd/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -68,11 +71,18 @@ func TestTheBinariesOfTheImageAreWithinTheBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range commands {
-		info, err := os.Stat(compile(t, filepath.Base(c)))
+		name := filepath.Base(c)
+		path := compile(t, name)
+		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		within(t, rows, filepath.Base(c), info.Size())
+		within(t, rows, name, info.Size())
+		// Such a binary knows of the repository only what the linker was told.
+		out, err := exec.Command(path, "version").CombinedOutput()
+		if want := name + " dev " + revision + " go"; err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("version says %q, want %s…: %v", out, want, err)
+		}
 	}
 }
 

@@ -122,6 +122,14 @@ func TestInjectorsFile(t *testing.T) {
 	}
 }
 
+// The mirrors of the image reach the injector, if there are any.
+func TestMirrorsReachTheInjector(t *testing.T) {
+	file := injectorFile(t, render(t, append(variants["dev"], "--set", "sidecar.mirrors={mirror.example/locksidecar}")...), "locksidecar")
+	if d := cmp.Diff([]any{"mirror.example/locksidecar"}, file.at("sidecar", "mirrors")); d != "" {
+		t.Error(d)
+	}
+}
+
 // The injector is told to keep the caBundle where nobody else does: there it has the
 // right to, and the authorities.
 func TestTheCaBundleHasOneKeeper(t *testing.T) {

@@ -37,8 +37,8 @@ func testFirstConnect(t *testing.T) {
 		t.Errorf("the application writes to the socket's directory: %q", s.Error)
 	}
 	sidecar := look(t, "first").sidecar(t)
-	if uid := uidOf(t, sidecar.ContainerID); uid != "65532" {
-		t.Errorf("the sidecar runs as %s", uid)
+	if uid, gid := idsOf(t, sidecar.ContainerID); uid != "65532" || gid != "65532" {
+		t.Errorf("the sidecar runs as %s:%s", uid, gid)
 	}
 	d.do(t, "first", "release first")
 	d.do(t, "first", "exit")
@@ -71,14 +71,15 @@ func processOf(t *testing.T, containerID string) int {
 	return 0
 }
 
-func uidOf(t *testing.T, containerID string) string {
+func idsOf(t *testing.T, containerID string) (uid, gid string) {
 	t.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", processOf(t, containerID)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, _ := strings.Cut(string(raw), "\nUid:")
-	return strings.Fields(after)[0]
+	_, group, _ := strings.Cut(after, "\nGid:")
+	return strings.Fields(after)[0], strings.Fields(group)[0]
 }
 
 // holders is how many hold a lock, by the word of another pod's sidecar.

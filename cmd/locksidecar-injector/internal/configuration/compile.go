@@ -65,7 +65,12 @@ func (f *File) sidecar(c *Configuration) error {
 	case len(s.Resources.Claims) > 0:
 		return errors.New("sidecar.resources.claims: want requests and limits alone")
 	}
-	c.Settings.Image = s.Image
+	for i, m := range s.Mirrors {
+		if !imageForm.MatchString(m) || inject.Repository(m) != m || slices.Contains(s.Mirrors[:i], m) {
+			return fmt.Errorf("sidecar.mirrors[%d] %q: want a repository, once and without a tag or a digest, such as mirror.example/registry.example/locksidecar", i, m)
+		}
+	}
+	c.Settings.Image, c.Settings.Mirrors = s.Image, slices.Clone(s.Mirrors)
 	if c.Settings.RunAsUser = DefaultUser; s.RunAsUser != nil {
 		c.Settings.RunAsUser = *s.RunAsUser
 	}

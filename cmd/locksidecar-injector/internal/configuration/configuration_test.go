@@ -14,6 +14,7 @@ const least = "sidecar: {image: example/locksidecar:1}\nconfiguration: |\n  back
 const whole = `
 sidecar:
   image: registry.example/locksidecar:1.2.3
+  mirrors: ["mirror.example:5000/registry.example/locksidecar"]
   imagePullPolicy: Always
   resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 256Mi}}
   runAsUser: 1000
@@ -69,7 +70,7 @@ func TestTheWholeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &c.Settings
-	if s.Image != "registry.example/locksidecar:1.2.3" || s.ImagePullPolicy != "Always" || s.Resources.Requests.Cpu().String() != "50m" || s.RunAsUser != 1000 ||
+	if s.Image != "registry.example/locksidecar:1.2.3" || s.Mirrors[0] != "mirror.example:5000/registry.example/locksidecar" || s.ImagePullPolicy != "Always" || s.Resources.Requests.Cpu().String() != "50m" || s.RunAsUser != 1000 ||
 		s.LogLevel != "warn" || s.MetricsPort != 0 || !strings.Contains(s.Configuration, "embedded:///run") || s.Secrets[0].Path != "redis" || s.Env[0].Value != "eu-west-1" ||
 		c.Certificates.Secret != "locksidecar-injector-certificates" {
 		t.Errorf("read as %+v", c)
@@ -82,38 +83,46 @@ func TestRefusals(t *testing.T) {
 		return "sidecar: {image: x}\nconfiguration: |\n  " + strings.ReplaceAll(text, "\n", "\n  ") + "\n"
 	}
 	for name, row := range map[string]struct{ text, says string }{
-		"nothing":                  {"", "sidecar.image is missing"},
-		"an unknown key":           {least + "sidecars: {}\n", `unknown field "sidecars"`},
-		"an unknown key inside":    {strings.Replace(least, "image:", "imaje:", 1), `unknown field "imaje"`},
-		"a key twice":              {least + "env: []\nenv: []\n", "already set"},
-		"an image":                 {strings.Replace(least, "example/locksidecar:1", `"a b"`, 1), "want an image"},
-		"a pull policy":            {strings.Replace(least, "{image", "{imagePullPolicy: always, image", 1), "want Always, IfNotPresent or Never"},
-		"root":                     {strings.Replace(least, "{image", "{runAsUser: 0, image", 1), "never root"},
-		"a level":                  {strings.Replace(least, "{image", "{logLevel: loud, image", 1), "want debug, info, warn or error"},
-		"a port":                   {strings.Replace(least, "{image", "{metricsPort: 70000, image", 1), "want a port, or 0"},
-		"a quantity":               {strings.Replace(least, "{image", "{resources: {limits: {cpu: lots}}, image", 1), "quantities must match"},
-		"a quantity of nothing":    {strings.Replace(least, "{image", "{resources: {limits: {cpu: 0}}, image", 1), "want a quantity above 0"},
-		"a request above":          {strings.Replace(least, "{image", "{resources: {limits: {cpu: 1}, requests: {cpu: 2}}, image", 1), "not above the limit"},
-		"no configuration":         {"sidecar: {image: x}\n", "configuration is missing"},
-		"a daemon's typo":          {daemon("backend: {}"), `configuration: line 1: unknown key "backend"`},
-		"no backend":               {daemon("drain: {timeout: 1s}"), "no backend is configured"},
-		"a route to nowhere":       {daemon("backends: {main: {url: \"redis://r\"}}\nroutes: [{match: \"**\", backend: x}]"), `leads to the backend "x"`},
-		"a password":               {daemon("backends: {main: {url: \"redis://u:hunter2@r\"}}"), "its URL has a password"},
-		"a URL that is none":       {daemon("backends: {main: {url: \"redis://%zz\"}}"), "cannot be read"},
-		"a store on the root":      {daemon("backends: {main: {url: \"embedded:///var/lib/locks.db\"}}"), "want a file in /run/locksidecar"},
-		"an audit log on the root": {daemon("backends: {main: {url: \"redis://r\"}}\nevents: {audit: {path: /var/log/a}}"), "events.audit.path"},
-		"a large one":              {daemon("# " + strings.Repeat("x", maxDaemon)), "want at most 131072"},
-		"a secret's name":          {least + "secrets: [{name: \"A B\", path: x}]\n", "want the name of a Secret"},
-		"a secret's path":          {least + "secrets: [{name: a, path: ../x}]\n", "want the name of a directory"},
-		"two of one path":          {least + "secrets: [{name: a, path: x}, {name: b, path: x}]\n", "stands there twice"},
-		"a variable's name":        {least + "env: [{name: \"A-B\", value: x}]\n", "want the name of a variable"},
-		"a variable of ours":       {least + "env: [{name: LOCKSIDECAR_BACKEND, value: x}]\n", "are set by the injector"},
-		"a variable twice":         {least + "env: [{name: A, value: x}, {name: A, value: y}]\n", "stands there twice"},
-		"a length of time":         {least + "certificates: {validity: 90}\n", "want a length of time"},
-		"a short validity":         {least + "certificates: {validity: 1m}\n", "want at least 1h"},
-		"a late rotation":          {least + "certificates: {validity: 10h, rotateBefore: 6h}\n", "want at most half"},
-		"a service's name":         {least + "certificates: {service: A_B}\n", "certificates.service"},
-		"a relative directory":     {least + "certificates: {existing: certs}\n", "want an absolute path"},
+		"nothing":                            {"", "sidecar.image is missing"},
+		"an unknown key":                     {least + "sidecars: {}\n", `unknown field "sidecars"`},
+		"an unknown key inside":              {strings.Replace(least, "image:", "imaje:", 1), `unknown field "imaje"`},
+		"a key twice":                        {least + "env: []\nenv: []\n", "already set"},
+		"an image":                           {strings.Replace(least, "example/locksidecar:1", `"a b"`, 1), "want an image"},
+		"a mirror with a tag":                {strings.Replace(least, "{image", "{mirrors: [\"m.example:5000/a\", \"m.example/b:1\"], image", 1), "sidecar.mirrors[1]"},
+		"a mirror with a digest":             {strings.Replace(least, "{image", "{mirrors: [\"m.example/a@sha256:12\"], image", 1), "sidecar.mirrors[0]"},
+		"a mirror twice":                     {strings.Replace(least, "{image", "{mirrors: [a/b, a/b], image", 1), "sidecar.mirrors[1]"},
+		"a mirror that is none":              {strings.Replace(least, "{image", "{mirrors: [\"\"], image", 1), "want a repository"},
+		"a pull policy":                      {strings.Replace(least, "{image", "{imagePullPolicy: always, image", 1), "want Always, IfNotPresent or Never"},
+		"root":                               {strings.Replace(least, "{image", "{runAsUser: 0, image", 1), "never root"},
+		"a level":                            {strings.Replace(least, "{image", "{logLevel: loud, image", 1), "want debug, info, warn or error"},
+		"a port":                             {strings.Replace(least, "{image", "{metricsPort: 70000, image", 1), "want a port, or 0"},
+		"a quantity":                         {strings.Replace(least, "{image", "{resources: {limits: {cpu: lots}}, image", 1), "quantities must match"},
+		"a quantity of nothing":              {strings.Replace(least, "{image", "{resources: {limits: {cpu: 0}}, image", 1), "want a quantity above 0"},
+		"a request above":                    {strings.Replace(least, "{image", "{resources: {limits: {cpu: 1}, requests: {cpu: 2}}, image", 1), "not above the limit"},
+		"no configuration":                   {"sidecar: {image: x}\n", "configuration is missing"},
+		"a daemon's typo":                    {daemon("backend: {}"), `configuration: line 1: unknown key "backend"`},
+		"no backend":                         {daemon("drain: {timeout: 1s}"), "no backend is configured"},
+		"a route to nowhere":                 {daemon("backends: {main: {url: \"redis://r\"}}\nroutes: [{match: \"**\", backend: x}]"), `leads to the backend "x"`},
+		"a password":                         {daemon("backends: {main: {url: \"redis://u:hunter2@r\"}}"), "its URL has a password"},
+		"a URL that is none":                 {daemon("backends: {main: {url: \"redis://%zz\"}}"), "cannot be read"},
+		"a password as a parameter":          {daemon("backends: {main: {url: \"redis://r?password=hunter2\"}}"), "its URL has a password"},
+		"an unknown store":                   {daemon("backends: {main: {url: \"foo://hunter2\"}}"), `unknown scheme "foo"; known are dynamodb, embedded,`},
+		"an unknown parameter":               {daemon("backends: {main: {url: \"redis://r:6379?bogus=hunter2\"}}"), `unknown parameter "bogus"; those of redis are allow_eviction,`},
+		"a store on the root":                {daemon("backends: {main: {url: \"embedded:///var/lib/locks.db\"}}"), "want a file in /run/locksidecar"},
+		"an audit log on the root":           {daemon("backends: {main: {url: \"redis://r\"}}\nevents: {audit: {path: /var/log/a}}"), "events.audit.path"},
+		"an audit log that fills its volume": {daemon("backends: {main: {url: \"redis://r\"}}\nevents: {audit: {path: /run/locksidecar/a}}"), "such as max_bytes: 1048576 and keep: 7"},
+		"a large one":                        {daemon("# " + strings.Repeat("x", maxDaemon)), "want at most 131072"},
+		"a secret's name":                    {least + "secrets: [{name: \"A B\", path: x}]\n", "want the name of a Secret"},
+		"a secret's path":                    {least + "secrets: [{name: a, path: ../x}]\n", "want the name of a directory"},
+		"two of one path":                    {least + "secrets: [{name: a, path: x}, {name: b, path: x}]\n", "stands there twice"},
+		"a variable's name":                  {least + "env: [{name: \"A-B\", value: x}]\n", "want the name of a variable"},
+		"a variable of ours":                 {least + "env: [{name: LOCKSIDECAR_BACKEND, value: x}]\n", "are set by the injector"},
+		"a variable twice":                   {least + "env: [{name: A, value: x}, {name: A, value: y}]\n", "stands there twice"},
+		"a length of time":                   {least + "certificates: {validity: 90}\n", "want a length of time"},
+		"a short validity":                   {least + "certificates: {validity: 1m}\n", "want at least 1h"},
+		"a late rotation":                    {least + "certificates: {validity: 10h, rotateBefore: 6h}\n", "want at most half"},
+		"a service's name":                   {least + "certificates: {service: A_B}\n", "certificates.service"},
+		"a relative directory":               {least + "certificates: {existing: certs}\n", "want an absolute path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Parse([]byte(row.text), "v1"); err == nil || !strings.Contains(err.Error(), row.says) || strings.Contains(err.Error(), "hunter2") {

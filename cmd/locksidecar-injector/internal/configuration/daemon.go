@@ -1,12 +1,14 @@
 package configuration
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
 	"strings"
 
 	"github.com/locksidecar/locksidecar/cmd/locksidecar-injector/internal/inject"
+	"github.com/locksidecar/locksidecar/internal/backendurl"
 	"github.com/locksidecar/locksidecar/internal/config"
 )
 
@@ -38,22 +40,22 @@ func (f *File) daemon(*Configuration) error {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	for _, b := range c.Backends {
+		switch err := backendurl.Check(b.URL); {
+		case errors.Is(err, backendurl.ErrPassword):
+			return fmt.Errorf("configuration: the backend %q: %w, which whoever may read pods could read: "+
+				"put it into a Secret, name that in secrets, and use password_file=%s/…", b.Name, err, inject.SecretsDir)
+		case err != nil:
+			return fmt.Errorf("configuration: the backend %q: %w", b.Name, err)
+		}
 		u, err := url.Parse(b.URL)
 		if err != nil {
 			return fmt.Errorf("configuration: the backend %q: its URL cannot be read", b.Name)
-		}
-		if _, secret := u.User.Password(); secret {
-			return fmt.Errorf("configuration: the backend %q: its URL has a password, which whoever may read pods could read: "+
-				"put it into a Secret, name that in secrets, and use password_file=%s/…", b.Name, inject.SecretsDir)
 		}
 		if u.Scheme == "embedded" && u.Path != "" && !writable(u.Path) {
 			return fmt.Errorf("configuration: the backend %q: %w", b.Name, errWritable)
 		}
 	}
-	if a := c.Sinks.Audit.Path; a != "" && !writable(a) {
-		return fmt.Errorf("configuration: events.audit.path: %w", errWritable)
-	}
-	return nil
+	return audit(c.Sinks.Audit)
 }
 
 var errWritable = fmt.Errorf("the sidecar's files are read-only: want a file in %s, which ends with the pod", inject.SocketDir)

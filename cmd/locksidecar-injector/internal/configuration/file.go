@@ -22,9 +22,10 @@ type File struct {
 // SidecarSection is about the container.
 type SidecarSection struct {
 	Image           string                      `json:"image" doc:"the sidecar's image; required"`
+	Mirrors         []string                    `json:"mirrors" doc:"further repositories of the image, each without a tag, such as mirror.example/registry.example/locksidecar: where another webhook rewrites images, what it makes of the sidecar's stays"`
 	ImagePullPolicy corev1.PullPolicy           `json:"imagePullPolicy" doc:"Always, IfNotPresent (default) or Never"`
 	Resources       corev1.ResourceRequirements `json:"resources" doc:"its requests and limits of cpu and memory"`
-	RunAsUser       *int64                      `json:"runAsUser" doc:"its uid, 65532 by default; never 0"`
+	RunAsUser       *int64                      `json:"runAsUser" doc:"its uid, and its gid, 65532 by default; never 0"`
 	LogLevel        string                      `json:"logLevel" doc:"debug, info (default), warn or error"`
 	MetricsPort     *int32                      `json:"metricsPort" doc:"the port of its /metrics, /healthz and /readyz, 9718 by default; 0: none"`
 }

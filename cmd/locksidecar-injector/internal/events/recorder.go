@@ -3,8 +3,8 @@
 // refused is not there to carry them.
 //
 // It guarantees that nobody waits for an event: what does not fit into the queue is
-// dropped and counted. The same event is written once, and then counted up at most
-// once a minute, however often it happens.
+// dropped and counted. The same event is written once by each replica, and then
+// counted up at most once a minute, however often it happens.
 //
 // It does not guarantee that an event arrives.
 package events
@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // The reasons.
@@ -78,7 +79,8 @@ func New(o Options) *Recorder {
 	return &Recorder{o: o, in: make(chan *corev1.Event, queue), seen: map[string]*written{}}
 }
 
-// Record tells an event about a pod of the namespace.
+// Record tells an event about a pod of the namespace. What has no name that
+// Kubernetes gives is dropped: whoever asks the webhook chooses it.
 func (r *Recorder) Record(namespace string, pod *corev1.Pod, kind, reason, message string) {
 	about := corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace, Namespace: namespace}
 	controlled := false
@@ -89,10 +91,16 @@ func (r *Recorder) Record(namespace string, pod *corev1.Pod, kind, reason, messa
 	if reason == Injected && !controlled {
 		return // the pod itself says so
 	}
+	if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(about.Name)) > 0 {
+		r.o.Dropped()
+		return
+	}
 	if len(message) > maxMessage {
 		message = message[:maxMessage-3] + "..."
 	}
-	hash := sha256.Sum256([]byte(namespace + "\x00" + about.Kind + "\x00" + about.Name + "\x00" + string(about.UID) + "\x00" + reason + "\x00" + message))
+	// Each replica counts its own event: of one for all, each would write its own count
+	// over the others'.
+	hash := sha256.Sum256([]byte(r.o.Instance + "\x00" + namespace + "\x00" + about.Kind + "\x00" + about.Name + "\x00" + string(about.UID) + "\x00" + reason + "\x00" + message))
 	now := metav1.NewTime(r.o.Now())
 	e := &corev1.Event{
 		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},

@@ -127,13 +127,47 @@ func TestRepetitionsAreCounted(t *testing.T) {
 	})
 }
 
-func TestAnotherReplicasEventIsCountedUp(t *testing.T) {
+// Two replicas do not count in one event, in which the count would go back and forth;
+// one replica does, also after its container was restarted.
+func TestEachReplicaHasItsOwnEvent(t *testing.T) {
+	named := func(instance string) (name string) {
+		s := &sink{}
+		r := New(Options{Sink: s, Instance: instance, Logger: slog.New(slog.DiscardHandler)})
+		r.Record("shop", pod(true), corev1.EventTypeWarning, Refused, "because")
+		if err := r.write(t.Context(), <-r.in); err != nil {
+			t.Fatal(err)
+		}
+		return s.last.Name
+	}
+	if a, b := named("injector-a"), named("injector-b"); a == b || a != named("injector-a") {
+		t.Errorf("the events are %s and %s", a, b)
+	}
+}
+
+func TestAnEventOfTheLifeBeforeIsCountedUp(t *testing.T) {
 	s := &sink{exists: true}
 	recording(t, s, func(r *Recorder, _ *int) {
 		r.Record("shop", pod(true), corev1.EventTypeWarning, Refused, "because")
 		synctest.Wait()
 		if s.did() != "create repeat" {
 			t.Errorf("it did %s", s.did())
+		}
+	})
+}
+
+// A name of no namespace, and of no object, is written nowhere.
+func TestWhatIsNoNameIsDropped(t *testing.T) {
+	s := &sink{}
+	recording(t, s, func(r *Recorder, dropped *int) {
+		for _, namespace := range []string{"", "../../secrets", "shop/pods", "a.b", "Shop", "shop?x=y"} {
+			r.Record(namespace, pod(true), corev1.EventTypeWarning, Refused, "because")
+		}
+		p := pod(true)
+		p.OwnerReferences[0].Name = "web 1\n"
+		r.Record("shop", p, corev1.EventTypeWarning, Refused, "because")
+		synctest.Wait()
+		if s.did() != "" || *dropped != 7 {
+			t.Errorf("it did %q, and dropped %d", s.did(), *dropped)
 		}
 	})
 }

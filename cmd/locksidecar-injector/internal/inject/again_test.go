@@ -181,6 +181,19 @@ func TestWhatOthersDidInBetweenStays(t *testing.T) {
 	}
 }
 
+// The group follows the user also in a sidecar of before, which had none or another.
+func TestTheGroupIsMadeAnew(t *testing.T) {
+	other := int64(7)
+	for name, was := range map[string]*int64{"none": nil, "another": &other} {
+		p := injected(t, settings(), plain())
+		sidecarOf(t, p).SecurityContext.RunAsGroup = was
+		p.Annotations[Prefix+"run-as-user"] = "1000"
+		if c := sidecarOf(t, injected(t, settings(), p)).SecurityContext; c.RunAsGroup == nil || *c.RunAsGroup != 1000 || *c.RunAsUser != 1000 {
+			t.Errorf("%s: the user is %d and the group %v", name, *c.RunAsUser, c.RunAsGroup)
+		}
+	}
+}
+
 // A pod that was written down and is created again, with other wishes or after an
 // update, is as a new one would be.
 func TestARestoredPodIsInjectedAnew(t *testing.T) {

@@ -43,7 +43,7 @@ var Annotations = []Annotation{
 	{"cpu-limit", "its limit", quantities, quantity(func(w *wishes) corev1.ResourceList { return w.limit }, corev1.ResourceCPU)},
 	{"memory-request", "its request", quantities, quantity(func(w *wishes) corev1.ResourceList { return w.requests }, corev1.ResourceMemory)},
 	{"memory-limit", "its limit", quantities, quantity(func(w *wishes) corev1.ResourceList { return w.limit }, corev1.ResourceMemory)},
-	{"run-as-user", "the sidecar's uid", "a number from 1 to 2147483647: never root", setUser},
+	{"run-as-user", "the sidecar's uid, and its gid", "a number from 1 to 2147483647: never root", setUser},
 	{"log-level", "how much the sidecar logs", "debug, info, warn or error", func(w *wishes, v string) error {
 		w.level = v
 		return oneOf(v, levels...)

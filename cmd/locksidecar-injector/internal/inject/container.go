@@ -34,7 +34,9 @@ func (s *Settings) sidecar(w *wishes, metrics bool) corev1.Container {
 			PeriodSeconds: probePeriod, TimeoutSeconds: probeTimeout, FailureThreshold: probeFailures, SuccessThreshold: 1,
 		},
 		SecurityContext: &corev1.SecurityContext{
-			RunAsNonRoot: &nonRoot, RunAsUser: &w.user, ReadOnlyRootFilesystem: &yes, AllowPrivilegeEscalation: &no,
+			// The group is named as the user is: the image has no /etc/passwd, and without a
+			// group it would be the pod's own or 0.
+			RunAsNonRoot: &nonRoot, RunAsUser: &w.user, RunAsGroup: &w.user, ReadOnlyRootFilesystem: &yes, AllowPrivilegeEscalation: &no,
 			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},

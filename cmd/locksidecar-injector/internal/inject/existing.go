@@ -32,12 +32,15 @@ func impostor(why string) *Refusal {
 // again makes the sidecar anew of one that was injected before: what the settings
 // decide is set, and what others added to it stays. Whatever else differs from
 // what the injector makes is refused.
-func again(was *corev1.Container, want corev1.Container) (corev1.Container, *Refusal) {
-	if why := notOurs(was, &want); why != "" {
+func (s *Settings) again(was *corev1.Container, want corev1.Container) (corev1.Container, *Refusal) {
+	if why := s.notOurs(was, &want); why != "" {
 		return want, impostor(why)
 	}
 	c := *was.DeepCopy()
-	c.Image, c.Args, c.Ports, c.StartupProbe = want.Image, want.Args, want.Ports, want.StartupProbe
+	c.Args, c.Ports, c.StartupProbe = want.Args, want.Ports, want.StartupProbe
+	if !s.rewritten(was.Image) {
+		c.Image = want.Image
+	}
 	// A cluster may insist on Always (AlwaysPullImages), and refuses a pod that goes
 	// back from it.
 	if was.ImagePullPolicy != corev1.PullAlways {
@@ -45,7 +48,7 @@ func again(was *corev1.Container, want corev1.Container) (corev1.Container, *Ref
 	}
 	c.Resources.Requests = over(want.Resources.Requests, c.Resources.Requests)
 	c.Resources.Limits = over(want.Resources.Limits, c.Resources.Limits)
-	c.SecurityContext.RunAsUser = want.SecurityContext.RunAsUser
+	c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup = want.SecurityContext.RunAsUser, want.SecurityContext.RunAsGroup
 	c.Env = slices.Clone(want.Env)
 	for _, e := range was.Env {
 		if !slices.ContainsFunc(want.Env, func(w corev1.EnvVar) bool { return w.Name == e.Name }) {
@@ -73,12 +76,12 @@ func over(ours, theirs corev1.ResourceList) corev1.ResourceList {
 
 // notOurs says in what a container is not what the injector makes; it may come of
 // other values of the configuration.
-func notOurs(c, want *corev1.Container) string {
+func (s *Settings) notOurs(c, want *corev1.Container) string {
 	switch {
 	case c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways:
 		return "its restartPolicy is not Always"
-	case repository(c.Image) != repository(want.Image):
-		return "its image is not " + repository(want.Image)
+	case !s.fromOurs(c.Image):
+		return "its image is not " + Repository(s.Image) + ", nor one of sidecar.mirrors in the injector's configuration"
 	case len(c.Command) > 0:
 		return "it has a command"
 	case !ourArgs(c.Args):
@@ -97,10 +100,8 @@ func notOurs(c, want *corev1.Container) string {
 			return "it has other ports"
 		}
 	}
-	for _, e := range c.Env {
-		if strings.HasPrefix(e.Name, variablePrefix) {
-			return "its environment has " + e.Name
-		}
+	if why := otherEnvironment(c.Env, want.Env); why != "" {
+		return why
 	}
 	for _, m := range c.VolumeMounts {
 		if !reserved(m.Name) && overlaps(m.MountPath) {
@@ -110,8 +111,8 @@ func notOurs(c, want *corev1.Container) string {
 	return otherSecurity(c.SecurityContext, want.SecurityContext)
 }
 
-// otherSecurity says in what the security context differs. The uid may come of
-// another wish; what keeps a process in further may have been added.
+// otherSecurity says in what the security context differs. The uid and the
+// gid may come of another wish; what keeps a process in further may have been added.
 func otherSecurity(c, want *corev1.SecurityContext) string {
 	const other = "its securityContext is another"
 	if c == nil {
@@ -153,13 +154,4 @@ func ourArgs(args []string) bool {
 		}
 	}
 	return len(fixed) == 0
-}
-
-// repository is an image's name without its tag and digest.
-func repository(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	if i := strings.LastIndex(image, ":"); i > strings.LastIndex(image, "/") {
-		image = image[:i]
-	}
-	return image
 }

@@ -16,6 +16,9 @@ const (
 	SocketDir = "/run/locksidecar"
 	// SocketPath is the socket.
 	SocketPath = SocketDir + "/api.sock"
+	// SocketBytes is the size of that volume. It is of memory, and what else the sidecar
+	// writes is there, too.
+	SocketBytes = 16 << 20
 	// EndpointVariable is how applications find the socket.
 	EndpointVariable = "LOCKSIDECAR_ENDPOINT"
 	// Endpoint is its value.
@@ -33,7 +36,6 @@ const (
 	socketVolume = "locksidecar-socket"
 	configVolume = "locksidecar-config"
 	secretVolume = "locksidecar-secret-"
-	socketSize   = "16Mi"
 
 	variablePrefix = "LOCKSIDECAR_"
 	mirror         = "kubernetes.io/config.mirror"

@@ -49,7 +49,7 @@ func (s *Settings) inject(pod *corev1.Pod) (*corev1.Pod, *Status, *Refusal) {
 	sidecar := s.sidecar(wish, metrics)
 	p := pod.DeepCopy()
 	if injected {
-		if sidecar, r = again(&pod.Spec.InitContainers[at], sidecar); r != nil {
+		if sidecar, r = s.again(&pod.Spec.InitContainers[at], sidecar); r != nil {
 			return nil, nil, r
 		}
 		p.Spec.InitContainers[at] = sidecar
@@ -92,7 +92,7 @@ func platform(pod *corev1.Pod) *Refusal {
 		return refuse(ReasonPlatform, "the pod has no containers: give it some, or remove the label %s", Label)
 	case pod.Spec.OS != nil && pod.Spec.OS.Name == windows, pod.Spec.NodeSelector[systemLabel] == windows:
 		return refuse(ReasonPlatform, "the pod is for Windows, and the sidecar runs on Linux alone: remove the label %s", Label)
-	case has(pod.Annotations, mirror), has(pod.Annotations, source) && pod.Annotations[source] != "api":
+	case Mirror(pod), has(pod.Annotations, source) && pod.Annotations[source] != "api":
 		return refuse(ReasonPlatform, "the pod is a static one, of a file of its node, which no admission can change: remove the label %s there", Label)
 	}
 	return nil

@@ -63,7 +63,13 @@ func TestSettings(t *testing.T) {
 			return c.Resources.Requests.Memory().String() == "32Mi" && c.Resources.Requests.Cpu().String() == "50m"
 		}},
 		{"memory-limit", annotate("memory-limit", "1Gi"), func(c *corev1.Container, _ *corev1.Pod) bool { return c.Resources.Limits.Memory().String() == "1Gi" }},
-		{"run-as-user", annotate("run-as-user", "1000"), func(c *corev1.Container, _ *corev1.Pod) bool { return *c.SecurityContext.RunAsUser == 1000 }},
+		{"run-as-user", annotate("run-as-user", "1000"), func(c *corev1.Container, _ *corev1.Pod) bool {
+			return *c.SecurityContext.RunAsUser == 1000 && *c.SecurityContext.RunAsGroup == 1000
+		}},
+		{"the group is the user's, whatever the pod's is", func(_ *Settings, p *corev1.Pod) {
+			root := int64(0)
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsGroup: &root}
+		}, func(c *corev1.Container, _ *corev1.Pod) bool { return *c.SecurityContext.RunAsGroup == 65532 }},
 		{"log-level", annotate("log-level", "debug"), func(c *corev1.Container, _ *corev1.Pod) bool { return following(c.Args, "--log-level") == "debug" }},
 		{"config", annotate("config", "web-locks"), func(_ *corev1.Container, p *corev1.Pod) bool {
 			v := volume(p, configVolume)

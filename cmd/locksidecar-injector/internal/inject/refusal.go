@@ -30,7 +30,7 @@ func (r Reason) Meaning() string {
 		ReasonMount:       "something else is mounted at or in `/run/locksidecar`, by whichever of its names",
 		ReasonEnvironment: "a container that is to have the socket sets `LOCKSIDECAR_ENDPOINT` to another one",
 		ReasonPort:        "a container has the port of the sidecar's metrics",
-		ReasonPlatform:    "the pod is for Windows, is a static one, or has no containers; or the cluster is older than Kubernetes 1.29",
+		ReasonPlatform:    "the pod is for Windows, has no containers, or is a static one, of which more below; or the cluster is older than Kubernetes 1.29",
 	}[r]
 }
 

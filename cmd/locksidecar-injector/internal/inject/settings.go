@@ -10,12 +10,16 @@ type Settings struct {
 	Version string
 	// Image is the sidecar's, never empty.
 	Image string
+	// Mirrors are further repositories of it, for what other webhooks make of the
+	// image.
+	Mirrors []string
 	// ImagePullPolicy, LogLevel, Resources and RunAsUser hold where a pod does
 	// not say.
 	ImagePullPolicy corev1.PullPolicy
 	LogLevel        string
 	Resources       corev1.ResourceRequirements
-	RunAsUser       int64
+	// RunAsUser is the group, too.
+	RunAsUser int64
 	// MetricsPort is where the sidecar serves metrics; 0 means nowhere.
 	MetricsPort int32
 	// Configuration is the daemon's file, for pods that name no ConfigMap.
@@ -44,6 +48,10 @@ type Status struct {
 
 // Injected is the State of a pod with a sidecar.
 const Injected = "injected"
+
+// Mirror says whether a pod only shows in the API one that its node runs from a file:
+// what runs there no admission changes or stops.
+func Mirror(pod *corev1.Pod) bool { return has(pod.Annotations, mirror) }
 
 // Wanted says whether a pod asks for a sidecar, or means to: it has the label, and not
 // with the value "false".

@@ -22,7 +22,7 @@ func reserved(name string) bool {
 // volumes are those of the sidecar. The socket's is reached only by containers
 // that mount it, which is why the socket may have the mode 0666.
 func (s *Settings) volumes(w *wishes) []corev1.Volume {
-	size, mode := resource.MustParse(socketSize), readable
+	size, mode := resource.NewQuantity(SocketBytes, resource.BinarySI), readable
 	config := corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
 		DefaultMode: &mode,
 		Items: []corev1.DownwardAPIVolumeFile{{
@@ -36,7 +36,7 @@ func (s *Settings) volumes(w *wishes) []corev1.Volume {
 		}}
 	}
 	all := []corev1.Volume{
-		{Name: socketVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}}},
+		{Name: socketVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: size}}},
 		{Name: configVolume, VolumeSource: config},
 	}
 	for i, secret := range s.Secrets {

@@ -34,6 +34,8 @@ const (
 	Injected = "injected"
 	// Already: it had it.
 	Already = "already"
+	// Static: it is one of its node's files, and runs without.
+	Static = "static"
 	// Refused: the pod is wrong.
 	Refused = "refused"
 	// Errored: the injector or the request is.
@@ -73,7 +75,7 @@ func New(version string, reasons []string, s Sources) *Metrics {
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: BuildInfo, Help: "1, for the version of this process.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	for _, result := range []string{Injected, Already} {
+	for _, result := range []string{Injected, Already, Static} {
 		m.admissions.WithLabelValues(result, "")
 	}
 	for _, reason := range reasons {

@@ -35,6 +35,9 @@ func TestCounts(t *testing.T) {
 		}
 	}
 	want("one", map[string]int{"shop": 1})
+	h.AddFunc(labelled("nodes", "static", func(p *corev1.Pod) { p.Annotations = map[string]string{"kubernetes.io/config.mirror": "x"} }))
+	want("a static one", map[string]int{"shop": 1, "nodes": 1})
+	h.DeleteFunc(labelled("nodes", "static"))
 	h.AddFunc(labelled("shop", "b", injected))
 	h.AddFunc(labelled("bank", "b", injected))
 	want("injected ones", map[string]int{"shop": 1, "bank": 0})

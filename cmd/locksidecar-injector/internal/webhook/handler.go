@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -47,13 +46,17 @@ const (
 	reasonVersion = "version"
 	reasonPanic   = "panic"
 	reasonPatch   = "patch"
+	reasonBusy    = "busy"
 )
 
 // Handler answers reviews.
-type Handler struct{ o Options }
+type Handler struct {
+	o              Options
+	reviews, large room
+}
 
 // New returns a handler.
-func New(o Options) *Handler { return &Handler{o} }
+func New(o Options) *Handler { return &Handler{o, make(room, atOnce), make(room, largeAtOnce)} }
 
 // Server returns a server of the handler, with bounds on what a client may take.
 func (h *Handler) Server() *http.Server {
@@ -67,11 +70,17 @@ func (h *Handler) Server() *http.Server {
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if err != nil {
+	raw, leave, err := h.read(w, r)
+	defer leave()
+	switch {
+	case errors.Is(err, errBusy):
+		h.o.Admitted(metrics.Errored, reasonBusy, time.Since(began))
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	case err != nil:
 		h.o.Admitted(metrics.Errored, reasonRequest, time.Since(began))
 		code := http.StatusBadRequest
-		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) || errors.Is(err, errElements) {
 			code = http.StatusRequestEntityTooLarge
 		}
 		http.Error(w, "the review could not be read", code)
@@ -119,6 +128,13 @@ func (h *Handler) Review(request *admissionv1.AdmissionRequest) (response *admis
 	}
 	if !inject.Wanted(pod) {
 		return &admissionv1.AdmissionResponse{Allowed: true}
+	}
+	if inject.Mirror(pod) {
+		// To refuse it would hide it, and not stop what the node runs: so it can be counted.
+		log.Warn("a static pod runs without a sidecar", "pod", name(pod))
+		result = metrics.Static
+		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: []string{fmt.Sprintf(
+			"locksidecar: pod %s is a static one, which its node runs whatever is answered here: it has no sidecar; remove the label %s from its file", name(pod), inject.Label)}}
 	}
 	response, result, reason = h.pod(request, pod, log)
 	return response

@@ -214,6 +214,26 @@ func TestAPodThatCannotBeReadIsRefused(t *testing.T) {
 	}
 }
 
+// A static pod runs whatever is said of its mirror: it is let in to be counted, also
+// where nobody could have a sidecar, and whatever its label says.
+func TestTheMirrorOfAStaticPodIsAdmittedUnchanged(t *testing.T) {
+	mirror := strings.Replace(wanting, `"a":"b"`, `"kubernetes.io/config.mirror":"x","kubernetes.io/config.source":"file"`, 1)
+	for _, pod := range []string{mirror, strings.Replace(mirror, `"true"`, `"yes"`, 1)} {
+		h, x := handler(t, func(o *Options) { o.Platform = func() (error, bool) { return errors.New("refused"), false } })
+		r := ask(t, h, review(pod, ""))
+		if !r.Allowed || r.Patch != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "it has no sidecar; remove the label locksidecar.dev/inject") {
+			t.Errorf("answered %+v", r)
+		}
+		if len(x.results) != 1 || x.results[0] != "static" || len(x.events) != 0 {
+			t.Errorf("counted: %q, events %q", x.results, x.events)
+		}
+	}
+	h, _ := handler(t)
+	if r := ask(t, h, review(strings.Replace(wanting, `"a":"b"`, `"kubernetes.io/config.source":"file"`, 1), "")); r.Allowed {
+		t.Error("a pod that is none of a node's, and says so, is admitted without a sidecar")
+	}
+}
+
 func TestAPanicIsAnswered(t *testing.T) {
 	h, x := handler(t, func(o *Options) { o.Settings = func() *inject.Settings { panic("oh") } })
 	r := ask(t, h, review(wanting, ""))
