@@ -116,10 +116,34 @@ func TestSlowReaderIsToldWhatItMissed(t *testing.T) {
 		if oldest := rest(t, subscribe(t, l, "", Oldest)); len(oldest) != 101 || oldest[0].GetMissed() != 150 {
 			t.Errorf("from the oldest: %d events", len(oldest))
 		}
-		if missed != 2*150 {
-			t.Errorf("%d events were counted as missed, want 150 of each of the two", missed)
+		if missed != 150 {
+			t.Errorf("%d events were counted as missed, want the 150 of the slow reader: what was gone before the other came it has not lost", missed)
+		}
+		// From then on it is a reader like others.
+		late := subscribe(t, l, "", Oldest)
+		if got := rest(t, late); len(got) != 101 {
+			t.Fatalf("read %d events", len(got))
+		}
+		for i := range 130 {
+			l.Happened(acquired(1000 + i))
+		}
+		if got := rest(t, late); got[0].GetMissed() != 30 || missed != 150+30 {
+			t.Errorf("then it missed %d, and %d were counted", got[0].GetMissed(), missed)
 		}
 	})
+}
+
+// What a sink misses it counts itself.
+func TestWhatASinkMissesIsNotAWatchers(t *testing.T) {
+	l := New(100)
+	l.OnMissed(func(n uint64) { t.Errorf("%d events were counted as missed by a watcher", n) })
+	sink := subscribe(t, l, "", "")
+	for i := range 250 {
+		l.Happened(acquired(i + 1))
+	}
+	if got, err := sink.Records(t.Context()); err != nil || len(got) != 1 || got[0].Missed != 150 {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 func TestCursorOfAnotherLifeIsToldAsMissed(t *testing.T) {

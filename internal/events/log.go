@@ -64,12 +64,13 @@ type Log struct {
 	next uint64
 	// wake is closed when an event comes; nil if nobody waits for one.
 	wake chan struct{}
-	// missed is told how many events a reader missed; nil if nobody is.
+	// missed is told how many events a watcher missed; nil if nobody is.
 	missed func(n uint64)
 }
 
-// OnMissed sets who is told how many events a reader missed, as far as it is
-// known. It must not block, nor use the log, and is set before the first
+// OnMissed sets who is told how many events a watcher missed, as far as it is
+// known: what was overwritten while it read. Not what was gone before one came
+// that asks for [Oldest], nor what a sink misses, which counts that itself. It must not block, nor use the log, and is set before the first
 // subscription.
 func (l *Log) OnMissed(f func(n uint64)) { l.missed = f }
 
