@@ -2,11 +2,11 @@ package auditlog
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,7 +109,11 @@ func prove(t *testing.T, paths ...string) *audit.Report {
 	t.Helper()
 	var sources []audit.Source
 	for _, path := range paths {
-		sources = append(sources, audit.Source{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }})
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, audit.Source{Name: path, Size: int64(len(raw)), File: bytes.NewReader(raw)})
 	}
 	r, err := audit.Prove(sources, audit.Options{})
 	if err != nil {
