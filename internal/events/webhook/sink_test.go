@@ -230,7 +230,7 @@ func TestAConsumerThatIsDownForAWhile(t *testing.T) {
 func TestAnEventIsGivenUp(t *testing.T) {
 	c := &consumer{answer: func(e *cloudEvent) int {
 		if e.Subject == "poison" {
-			return http.StatusUnprocessableEntity
+			return http.StatusServiceUnavailable
 		}
 		return http.StatusNoContent
 	}}
@@ -241,8 +241,66 @@ func TestAnEventIsGivenUp(t *testing.T) {
 	l.Happened(event("poison", 1))
 	l.Happened(event("lock", 2))
 	r.end()
+	if r.retried.Load() == 0 {
+		t.Error("it was not tried again")
+	}
 	if r.delivered.Load() != 1 || r.dropped.Load() != 1 || len(c.all()) != 1 {
 		t.Errorf("delivered %d, dropped %d", r.delivered.Load(), r.dropped.Load())
+	}
+}
+
+// An event that the consumer refuses for good keeps no other one waiting.
+func TestAnEventThatIsRefusedIsDroppedAtOnce(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			c := &consumer{answer: func(e *cloudEvent) int {
+				if e.Subject == "poison" {
+					return status
+				}
+				return http.StatusNoContent
+			}}
+			server := httptest.NewServer(c)
+			defer server.Close()
+			l := events.New(0)
+			r := start(t, l, Options{URL: server.URL, Parallel: 1})
+			const n = 2 * laneSize // more than wait for one
+			for i := range n {
+				l.Happened(event("poison", 1+i))
+				l.Happened(event("lock", 1+i))
+			}
+			r.until("what is not refused is delivered", func() bool { return r.delivered.Load() == n })
+			r.end()
+			if r.dropped.Load() != n || r.retried.Load() != 0 || r.Done() != 2*n {
+				t.Errorf("dropped %d, retried %d, done %d", r.dropped.Load(), r.retried.Load(), r.Done())
+			}
+		})
+	}
+}
+
+// What an operator may mend, and what passes, is no refusal of the event.
+func TestWhatMayBeMendedIsTriedAgain(t *testing.T) {
+	for _, status := range []int{
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusMovedPermanently, http.StatusInternalServerError,
+	} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			tries := 0
+			c := &consumer{answer: func(*cloudEvent) int {
+				if tries++; tries == 1 {
+					return status
+				}
+				return http.StatusNoContent
+			}}
+			server := httptest.NewServer(c)
+			defer server.Close()
+			l := events.New(0)
+			r := start(t, l, Options{URL: server.URL})
+			l.Happened(event("lock", 1))
+			r.until("it is delivered", func() bool { return r.delivered.Load() == 1 })
+			if r.dropped.Load() != 0 || r.retried.Load() != 1 {
+				t.Errorf("dropped %d, retried %d", r.dropped.Load(), r.retried.Load())
+			}
+		})
 	}
 }
 
