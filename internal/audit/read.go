@@ -9,8 +9,9 @@ import (
 	"io"
 )
 
-// maxLine bounds a line, in bytes.
-const maxLine = 1 << 20
+// maxLine bounds a line, in bytes. The longest are of deadlocks: of as many locks as
+// are looked at.
+const maxLine = 16 << 20
 
 // maxTorn bounds the lines one after the other that are none: each is of a life
 // that was killed while it wrote its first line.

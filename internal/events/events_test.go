@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -252,10 +253,22 @@ func TestDeadlocksAreOfAllTheirLocks(t *testing.T) {
 // source of a CloudEvent names.
 func TestDeadlocksAreOfTheVictimsBackend(t *testing.T) {
 	l := New(4)
-	l.Deadlock(&lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{{Backend: "main", LockId: "x", OwnerId: "a"}, {Backend: "jobs", LockId: "y", OwnerId: "b"}}})
+	l.Deadlock(&lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{
+		{Backend: "main", LockId: "x", OwnerId: "a", Ticket: 3, WaitsFor: "b", FencingToken: 7}, {Backend: "jobs", LockId: "y", OwnerId: "b", Ticket: 4, WaitsFor: "a", FencingToken: 8},
+	}})
 	records, err := subscribe(t, l, "", Oldest).Records(t.Context())
 	if err != nil || len(records) != 1 || records[0].Backend != "jobs" || records[0].LockID != "y" {
-		t.Errorf("%+v %v", records, err)
+		t.Fatalf("%+v %v", records, err)
+	}
+	// The token is of the one that it waits for.
+	if r := records[0]; r.Token != 0 || r.Ticket != 4 || r.OwnerID != "b" {
+		t.Errorf("%+v", r)
+	}
+	want := &Deadlock{ID: "0123", Victim: 1, Waits: []Wait{
+		{Backend: "main", LockID: "x", OwnerID: "a", Ticket: 3, WaitsFor: "b", Token: 7}, {Backend: "jobs", LockID: "y", OwnerID: "b", Ticket: 4, WaitsFor: "a", Token: 8},
+	}}
+	if !reflect.DeepEqual(records[0].Deadlock, want) {
+		t.Errorf("%+v", records[0].Deadlock)
 	}
 }
 

@@ -178,11 +178,12 @@ func (t Teller) Lost(o renew.LostObservation) {
 // processStart is what the process's own time counts from.
 var processStart = time.Now()
 
-// Deadlock enters a deadlock that was found. It is not changed afterwards.
+// Deadlock enters a deadlock that was found. It is not changed afterwards. The
+// token for which the victim waits is another owner's, and stands in the cycle.
 func (l *Log) Deadlock(d *lockpb.Deadlock) {
 	victim := d.GetWaits()[d.GetVictim()]
 	l.append(entry{
-		kind: TypeDeadlock, backend: victim.GetBackend(), lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), token: victim.GetFencingToken(), shared: victim.GetShared(),
+		kind: TypeDeadlock, backend: victim.GetBackend(), lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), ticket: victim.GetTicket(), shared: victim.GetShared(),
 		deadlock: d,
 	}, time.Time{})
 }

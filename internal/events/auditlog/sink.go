@@ -178,7 +178,7 @@ func lineOf(r *events.Record) *audit.Line {
 	l := &audit.Line{
 		Time: r.Time, Type: r.Type, Run: r.Run, Seq: r.Seq, At: int64(r.At), Sent: int64(r.Sent), ID: r.ID, Backend: r.Backend, LockID: r.LockID,
 		OwnerID: r.OwnerID, Token: r.Token, Shared: r.Shared, Request: r.Request, Ticket: r.Ticket, Priority: r.Priority, Position: r.Position,
-		QueueLength: r.QueueLength, ValidUntil: int64(r.ValidUntil), Attach: r.Attach, Reason: r.Reason, By: r.By, Ended: r.Ended, Missed: r.Missed,
+		QueueLength: r.QueueLength, ValidUntil: int64(r.ValidUntil), Attach: r.Attach, Reason: r.Reason, By: r.By, Ended: r.Ended, Missed: r.Missed, Deadlock: r.Deadlock,
 	}
 	switch r.Type {
 	case events.TypeAcquired, events.TypeReleased, events.TypeAdopted:

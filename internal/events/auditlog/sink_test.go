@@ -21,6 +21,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/internal/audit"
 	"github.com/locksidecar/locksidecar/internal/events"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // tally counts as metrics do.
@@ -163,6 +164,30 @@ func TestEachEventHasItsLineWithoutSecrets(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// A deadlock has its whole cycle in the line of the victim, and the proof takes it.
+func TestADeadlockHasItsCycle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l := events.New(0)
+	r := start(t, l, path, 0, 0)
+	l.Of("main").Happened(acquired(7))
+	l.Deadlock(&lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{
+		{Backend: "main", LockId: "x", OwnerId: "a", Ticket: 3, WaitsFor: "b", FencingToken: 7}, {Backend: "main", LockId: "lock/7", OwnerId: "b", Ticket: 4, WaitsFor: "a", FencingToken: 8},
+	}})
+	r.end()
+	got := lines(t, path)
+	if d := got[2]; d.Type != events.TypeDeadlock || d.LockID != "lock/7" || d.OwnerID != "b" || d.Token != 0 || d.Ticket != 4 || d.Deadlock == nil ||
+		len(d.Deadlock.Waits) != 2 || d.Deadlock.Waits[0].WaitsFor != "b" || d.Deadlock.Waits[0].Ticket != 3 || d.Deadlock.Victim != 1 {
+		t.Errorf("%+v", d)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(raw), `"waits_for":"a","fencing_token":"8"`) {
+		t.Errorf("%v: %s", err, raw)
+	}
+	if rep := prove(t, path); rep.Grants != 1 {
+		t.Errorf("%+v", rep)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/testenv"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 type tally struct{ delivered, dropped, retried atomic.Uint64 }
@@ -147,6 +148,27 @@ func TestEventsAreCloudEvents(t *testing.T) {
 	}
 	if r.delivered.Load() != 2 || r.dropped.Load() != 0 || r.Done() != 2 {
 		t.Errorf("delivered %d, dropped %d, done %d", r.delivered.Load(), r.dropped.Load(), r.Done())
+	}
+}
+
+// A deadlock comes with its whole cycle.
+func TestADeadlockHasItsCycle(t *testing.T) {
+	c := &consumer{}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	l := events.New(0)
+	r := start(t, l, Options{URL: server.URL})
+	l.Deadlock(&lockpb.Deadlock{Id: "0123", Waits: []*lockpb.Wait{
+		{Backend: "main", LockId: "x", OwnerId: "a", Ticket: 3, WaitsFor: "b", FencingToken: 7}, {Backend: "main", LockId: "y", OwnerId: "b", Ticket: 4, WaitsFor: "a", FencingToken: 8},
+	}})
+	r.end()
+	got := c.all()
+	if len(got) != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	if d := got[0].Data; d.LockID != "x" || d.OwnerID != "a" || d.Token != "" || d.Ticket != "3" || d.Deadlock == nil || d.Deadlock.ID != "0123" ||
+		len(d.Deadlock.Waits) != 2 || d.Deadlock.Waits[1].WaitsFor != "a" || d.Deadlock.Waits[1].Token != 8 {
+		t.Errorf("%+v", d)
 	}
 }
 
