@@ -3,6 +3,7 @@ package backend_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -210,6 +211,53 @@ func TestEndsAreAcknowledgedUntilTheStoreHears(t *testing.T) {
 			t.Errorf("acknowledged %+v of %+v", k.told, log.of(backend.Ended))
 		}
 	})
+}
+
+// A store without an observer, as a command of an operator has it, leaves to a
+// sidecar what has ended: what nobody asked for, what its own acquire stepped over,
+// and what it ended by force.
+func TestWithoutAnObserverEndsAreLeftToTheNext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "locks.db")
+	open := func(o backend.Observer) *backend.Store {
+		d, err := embedded.New(embedded.Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return backend.New(d, backend.Options{Observer: o, MinTTL: time.Millisecond})
+	}
+	s := open(nil)
+	want := map[int64]driver.Cause{}
+	var dead []*backend.Lease
+	for _, id := range []string{"unasked", "stepped-over"} {
+		dead = append(dead, mustAcquire(t, s, &backend.AcquireRequest{LockID: id, OwnerID: "dead", TTL: time.Millisecond}))
+		want[dead[len(dead)-1].Token] = driver.CauseExpired
+	}
+	next := mustAcquire(t, s, &backend.AcquireRequest{LockID: "stepped-over", OwnerID: "next", Wait: backend.Forever})
+	forced := mustAcquire(t, s, &backend.AcquireRequest{LockID: "forced", OwnerID: "hung"})
+	if _, err := s.ForceRelease(t.Context(), &backend.ForceReleaseRequest{LockID: "forced", Token: forced.Token, Immediate: true, Reason: "why"}); err != nil {
+		t.Fatal(err)
+	}
+	want[forced.Token] = driver.CauseForced
+	if next.Token <= dead[1].Token {
+		t.Errorf("the token %d follows %d", next.Token, dead[1].Token)
+	}
+	time.Sleep(600 * time.Millisecond) // two sweeps, which would have taken them
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := &diary{}
+	s = open(log)
+	for end := time.Now().Add(time.Minute); len(log.of(backend.Ended)) < len(want) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
+	for _, e := range log.of(backend.Ended) {
+		if want[e.Token] != e.Cause {
+			t.Errorf("told %+v", e)
+		}
+		delete(want, e.Token)
+	}
+	if err := s.Close(); err != nil || len(want) > 0 {
+		t.Errorf("not told: %v; %v", want, err)
+	}
 }
 
 // gone is a driver whose grant meets a caller that has left.

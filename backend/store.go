@@ -25,7 +25,9 @@ type Options struct {
 	MinTTL time.Duration
 	// Limits bound the fields of a request.
 	Limits Limits
-	// Observer is told what happened; nil means nobody.
+	// Observer is told what happened; nil means nobody. A store without one leaves
+	// the ends of leases to the next store that has one: it neither looks for them
+	// nor says that they were told.
 	Observer Observer
 	// Logger takes lines for the operator; nil discards them.
 	Logger *slog.Logger
@@ -59,6 +61,8 @@ func New(d driver.Driver, o Options) *Store {
 		s.o.MinTTL = MinTTL
 	}
 	s.o.Limits = s.o.Limits.withDefaults()
+	// Nobody else comes for what ends in this process's own memory.
+	tells := o.Observer != nil || s.caps.Durability == driver.DurabilityProcess
 	if s.o.Observer == nil {
 		s.o.Observer = nobody{}
 	}
@@ -70,7 +74,7 @@ func New(d driver.Driver, o Options) *Store {
 	} else if w, ok := driver.As[driver.LocalWatcher](d); ok {
 		s.watching.Go(func() { s.watch(w.WatchLocal) })
 	}
-	if w, ok := driver.As[driver.Sweeper](d); ok {
+	if w, ok := driver.As[driver.Sweeper](d); ok && tells {
 		s.ends.kept = true
 		s.watching.Go(func() { s.sweep(w) })
 	}

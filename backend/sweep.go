@@ -21,7 +21,7 @@ const (
 
 // ends are those that the observer knows and the store still keeps.
 type ends struct {
-	// kept: the store keeps ends until they are told.
+	// kept: the store keeps ends until they are told, and here is who tells them.
 	kept bool
 	mu   sync.Mutex
 	told []driver.Ended

@@ -134,7 +134,8 @@ type Async interface {
 // The store keeps each end of a lease that it reports, by whatever call, until
 // somebody says that it was told; an end that nobody told within some seconds is
 // reported again, to one Sweep of the fleet. So each is told at least once, and
-// once if nobody fails.
+// once if nobody fails. A process that tells nobody neither calls Sweep nor Told:
+// what its calls are reported waits for one that does.
 type Sweeper interface {
 	// Sweep ends leases that have expired and reports them, and ends that are
 	// to be told again. The caller repeats it several times a second, from

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,7 +49,8 @@ func newProve() *cobra.Command {
 			return err
 		}
 		o.Tolerance = max(tolerance.d, 1) // 0 would mean the default
-		sources, err := logFiles(args)
+		sources, end, err := logFiles(args)
+		defer end()
 		if err != nil {
 			return err
 		}
@@ -71,20 +73,41 @@ func newProve() *cobra.Command {
 	return c
 }
 
-// logFiles are the files as they are read, more than once.
-func logFiles(names []string) ([]audit.Source, error) {
-	sources := make([]audit.Source, 0, len(names))
-	for _, name := range names {
-		info, err := os.Stat(name)
-		if err == nil && !info.Mode().IsRegular() {
-			err = fmt.Errorf("%s is no regular file: it is read more than once", name)
+// logFiles are the files as they are now. Each is opened once, since it is read more
+// than once, and its sidecar may rotate it meanwhile. end closes them.
+func logFiles(names []string) (sources []audit.Source, end func(), err error) {
+	var open []*os.File
+	end = func() {
+		for _, f := range open {
+			_ = f.Close() // it was only read
 		}
-		if err != nil {
-			return nil, &exitError{exitUsage, err}
-		}
-		sources = append(sources, audit.Source{Name: name, Size: info.Size(), Open: func() (io.ReadCloser, error) { return os.Open(name) }})
 	}
-	return sources, nil
+	for _, name := range names {
+		f, size, err := logFile(name)
+		if err != nil {
+			return nil, end, &exitError{exitUsage, err}
+		}
+		open = append(open, f)
+		sources = append(sources, audit.Source{Name: name, Size: size, File: f})
+	}
+	return sources, end, nil
+}
+
+func logFile(name string) (f *os.File, size int64, err error) {
+	info, err := os.Stat(name) // before it is opened: a pipe would wait for a writer
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file: it is read more than once", name)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if f, err = os.Open(name); err != nil {
+		return nil, 0, err
+	}
+	if info, err = f.Stat(); err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
 }
 
 func printProof(w io.Writer, r *audit.Report, output string) error {

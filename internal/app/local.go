@@ -29,6 +29,7 @@ func OpenLocal(ctx context.Context, url string, log *slog.Logger) (*Local, error
 	if err != nil {
 		return nil, err
 	}
+	// Without an observer: what ends, also by force, is told by the next sidecar.
 	store := backend.New(breaker.New(raw, breaker.Options{}), backend.Options{Logger: log})
 	return &Local{Store: store, Keeper: renew.New(store, renew.Options{Logger: log})}, nil
 }

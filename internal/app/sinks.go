@@ -19,8 +19,13 @@ const (
 	webhookPrefix = "webhook:"
 )
 
-// sinkTimeout bounds how long the end of the process waits for the sinks.
-const sinkTimeout = 3 * time.Second
+// sinkTimeout bounds how long the end of the process waits for the sinks, and
+// cutTimeout how long for those that were cut off: a write to a file may hang, and
+// nothing ends it.
+const (
+	sinkTimeout = 3 * time.Second
+	cutTimeout  = 500 * time.Millisecond
+)
 
 // sinks give the events to whom the configuration names. Only the goroutine that
 // reloads, and after it the one that closes, uses it.
@@ -192,10 +197,19 @@ func (s *sinks) close() {
 	for _, h := range s.hooks {
 		h.stop()
 	}
+	ended := make(chan struct{})
+	go func() { // it ends with the last sink, or with the process
+		s.working.Wait()
+		close(ended)
+	}()
 	timer := time.AfterFunc(sinkTimeout, s.cut)
 	defer timer.Stop()
-	s.working.Wait()
-	s.cut()
+	select {
+	case <-ended:
+		s.cut()
+	case <-time.After(sinkTimeout + cutTimeout):
+		s.d.o.Logger.Error("a sink of events does not end: the file of the audit log takes no write; what it has not taken is lost")
+	}
 }
 
 // checkSinks says whether the sinks could begin, without touching the audit log,

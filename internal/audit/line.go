@@ -1,6 +1,10 @@
 package audit
 
-import "time"
+import (
+	"time"
+
+	"github.com/locksidecar/locksidecar/internal/events"
+)
 
 // The types of lines that are no events.
 const (
@@ -53,6 +57,8 @@ type Line struct {
 	Ended bool `json:"ended,omitempty"`
 	// Missed is how many events up to this one were dropped.
 	Missed uint64 `json:"missed,string,omitempty"`
+	// Deadlock is the cycle in which the owner waits for the lock.
+	Deadlock *events.Deadlock `json:"deadlock,omitempty"`
 	// Boot names the boot of the host, and Version the binary; of TypeStarted.
 	Boot    string `json:"boot_id,omitempty"`
 	Version string `json:"version,omitempty"`

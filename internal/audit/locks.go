@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/locksidecar/locksidecar/internal/events"
@@ -109,10 +110,15 @@ func (p *pass) text(s string) string {
 	return s
 }
 
-// line takes an event.
-func (p *pass) line(at where, l *Line) {
+// line takes an event. It fails if the file is not what it was when it was first
+// read.
+func (p *pass) line(at where, l *Line) error {
 	if l.LockID == "" {
-		return
+		return nil
+	}
+	of := p.runs.byID[l.Run]
+	if of == nil {
+		return fmt.Errorf("%s: changed while it was read", p.runs.place(at))
 	}
 	k := p.locks[l.LockID]
 	if k == nil {
@@ -122,7 +128,7 @@ func (p *pass) line(at where, l *Line) {
 		}
 		p.locks[l.LockID] = k
 	}
-	told := instant{wall: l.Time.UnixNano(), boot: l.At, domain: p.runs.byID[l.Run].domain}
+	told := instant{wall: l.Time.UnixNano(), boot: l.At, domain: of.domain}
 	on := func(boot int64) instant {
 		if boot == 0 {
 			return instant{}
@@ -180,6 +186,7 @@ func (p *pass) line(at where, l *Line) {
 			k.ends = append(k.ends, end{token: l.Token, at: at, what: "lost"})
 		}
 	}
+	return nil
 }
 
 // grant is that of a token; one that no line tells has no owner.

@@ -138,7 +138,7 @@ func Prove(sources []Source, o Options) (*Report, error) {
 		for i, s := range sources {
 			err := read(i, s, func(at where, l *Line) error {
 				if passes == 1 || l.LockID != "" && int(maphash.String(seed, l.LockID)%uint64(passes)) == pass { //nolint:gosec // small numbers
-					p.line(at, l)
+					return p.line(at, l)
 				}
 				return nil
 			}, func(torn) {})

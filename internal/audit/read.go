@@ -9,19 +9,21 @@ import (
 	"io"
 )
 
-// maxLine bounds a line, in bytes.
-const maxLine = 1 << 20
+// maxLine bounds a line, in bytes. The longest are of deadlocks: of as many locks as
+// are looked at.
+const maxLine = 16 << 20
 
 // maxTorn bounds the lines one after the other that are none: each is of a life
 // that was killed while it wrote its first line.
 const maxTorn = 1000
 
-// Source is one file of a fleet's logs. It is opened once for each pass.
+// Source is one file of a fleet's logs. It is read once for each pass, always as
+// much of it: its sidecar may write on, and move it away.
 type Source struct {
 	Name string
-	// Size is about how many bytes it has: it decides how many passes there are.
+	// Size is how many bytes are read.
 	Size int64
-	Open func() (io.ReadCloser, error)
+	File io.ReaderAt
 }
 
 // where is a line of a source.
@@ -37,13 +39,8 @@ type torn struct {
 }
 
 // read calls line for each line of a source, and tears for each that is none.
-func read(index int, s Source, line func(where, *Line) error, tears func(torn)) (err error) {
-	f, err := s.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	in := bufio.NewReaderSize(f, 256<<10)
+func read(index int, s Source, line func(where, *Line) error, tears func(torn)) error {
+	in := bufio.NewReaderSize(io.NewSectionReader(s.File, 0, s.Size), 256<<10)
 	at := where{source: int32(index)} //nolint:gosec // a number of files
 	// open are the latest lines that were none: what follows them is to come.
 	var open []torn
@@ -78,7 +75,10 @@ func read(index int, s Source, line func(where, *Line) error, tears func(torn)) 
 			return err
 		}
 	}
-	if len(open) > 0 && last == "" {
+	if last == "" && len(open) == 0 {
+		return fmt.Errorf("%s: has no line, and shows nothing", s.Name)
+	}
+	if last == "" {
 		return fmt.Errorf("%s:%d: is no audit log: no line is one of an audit log's", s.Name, open[0].at.line)
 	}
 	for _, t := range open {

@@ -3,7 +3,6 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -116,10 +115,7 @@ func prove(t testing.TB, texts []string, o Options) *Report {
 	t.Helper()
 	var sources []Source
 	for i, text := range texts {
-		sources = append(sources, Source{
-			Name: fmt.Sprintf("log%d", i+1), Size: int64(len(text)),
-			Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
-		})
+		sources = append(sources, Source{Name: fmt.Sprintf("log%d", i+1), Size: int64(len(text)), File: strings.NewReader(text)})
 	}
 	r, err := Prove(sources, o)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -116,10 +117,34 @@ func TestSlowReaderIsToldWhatItMissed(t *testing.T) {
 		if oldest := rest(t, subscribe(t, l, "", Oldest)); len(oldest) != 101 || oldest[0].GetMissed() != 150 {
 			t.Errorf("from the oldest: %d events", len(oldest))
 		}
-		if missed != 2*150 {
-			t.Errorf("%d events were counted as missed, want 150 of each of the two", missed)
+		if missed != 150 {
+			t.Errorf("%d events were counted as missed, want the 150 of the slow reader: what was gone before the other came it has not lost", missed)
+		}
+		// From then on it is a reader like others.
+		late := subscribe(t, l, "", Oldest)
+		if got := rest(t, late); len(got) != 101 {
+			t.Fatalf("read %d events", len(got))
+		}
+		for i := range 130 {
+			l.Happened(acquired(1000 + i))
+		}
+		if got := rest(t, late); got[0].GetMissed() != 30 || missed != 150+30 {
+			t.Errorf("then it missed %d, and %d were counted", got[0].GetMissed(), missed)
 		}
 	})
+}
+
+// What a sink misses it counts itself.
+func TestWhatASinkMissesIsNotAWatchers(t *testing.T) {
+	l := New(100)
+	l.OnMissed(func(n uint64) { t.Errorf("%d events were counted as missed by a watcher", n) })
+	sink := subscribe(t, l, "", "")
+	for i := range 250 {
+		l.Happened(acquired(i + 1))
+	}
+	if got, err := sink.Records(t.Context()); err != nil || len(got) != 1 || got[0].Missed != 150 {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 func TestCursorOfAnotherLifeIsToldAsMissed(t *testing.T) {
@@ -228,10 +253,22 @@ func TestDeadlocksAreOfAllTheirLocks(t *testing.T) {
 // source of a CloudEvent names.
 func TestDeadlocksAreOfTheVictimsBackend(t *testing.T) {
 	l := New(4)
-	l.Deadlock(&lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{{Backend: "main", LockId: "x", OwnerId: "a"}, {Backend: "jobs", LockId: "y", OwnerId: "b"}}})
+	l.Deadlock(&lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{
+		{Backend: "main", LockId: "x", OwnerId: "a", Ticket: 3, WaitsFor: "b", FencingToken: 7}, {Backend: "jobs", LockId: "y", OwnerId: "b", Ticket: 4, WaitsFor: "a", FencingToken: 8},
+	}})
 	records, err := subscribe(t, l, "", Oldest).Records(t.Context())
 	if err != nil || len(records) != 1 || records[0].Backend != "jobs" || records[0].LockID != "y" {
-		t.Errorf("%+v %v", records, err)
+		t.Fatalf("%+v %v", records, err)
+	}
+	// The token is of the one that it waits for.
+	if r := records[0]; r.Token != 0 || r.Ticket != 4 || r.OwnerID != "b" {
+		t.Errorf("%+v", r)
+	}
+	want := &Deadlock{ID: "0123", Victim: 1, Waits: []Wait{
+		{Backend: "main", LockID: "x", OwnerID: "a", Ticket: 3, WaitsFor: "b", Token: 7}, {Backend: "jobs", LockID: "y", OwnerID: "b", Ticket: 4, WaitsFor: "a", Token: 8},
+	}}
+	if !reflect.DeepEqual(records[0].Deadlock, want) {
+		t.Errorf("%+v", records[0].Deadlock)
 	}
 }
 

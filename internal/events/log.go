@@ -64,12 +64,13 @@ type Log struct {
 	next uint64
 	// wake is closed when an event comes; nil if nobody waits for one.
 	wake chan struct{}
-	// missed is told how many events a reader missed; nil if nobody is.
+	// missed is told how many events a watcher missed; nil if nobody is.
 	missed func(n uint64)
 }
 
-// OnMissed sets who is told how many events a reader missed, as far as it is
-// known. It must not block, nor use the log, and is set before the first
+// OnMissed sets who is told how many events a watcher missed, as far as it is
+// known: what was overwritten while it read. Not what was gone before one came
+// that asks for [Oldest], nor what a sink misses, which counts that itself. It must not block, nor use the log, and is set before the first
 // subscription.
 func (l *Log) OnMissed(f func(n uint64)) { l.missed = f }
 
@@ -177,11 +178,12 @@ func (t Teller) Lost(o renew.LostObservation) {
 // processStart is what the process's own time counts from.
 var processStart = time.Now()
 
-// Deadlock enters a deadlock that was found. It is not changed afterwards.
+// Deadlock enters a deadlock that was found. It is not changed afterwards. The
+// token for which the victim waits is another owner's, and stands in the cycle.
 func (l *Log) Deadlock(d *lockpb.Deadlock) {
 	victim := d.GetWaits()[d.GetVictim()]
 	l.append(entry{
-		kind: TypeDeadlock, backend: victim.GetBackend(), lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), token: victim.GetFencingToken(), shared: victim.GetShared(),
+		kind: TypeDeadlock, backend: victim.GetBackend(), lockID: victim.GetLockId(), ownerID: victim.GetOwnerId(), ticket: victim.GetTicket(), shared: victim.GetShared(),
 		deadlock: d,
 	}, time.Time{})
 }

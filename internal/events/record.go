@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/locksidecar/locksidecar/backend/driver"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // Record is an event with all that is known of it, as the sinks get it. What a
@@ -40,6 +41,43 @@ type Record struct {
 	ExpiresAt time.Time
 	// Reason is an operator's or the event's own, By the operator.
 	Reason, By string
+	// Deadlock is set for TypeDeadlock.
+	Deadlock *Deadlock
+}
+
+// Deadlock is a whole cycle of waits, with the names of the API.
+type Deadlock struct {
+	ID string `json:"id"`
+	// Waits: each is for the owner of the next one, the last for that of the first.
+	Waits []Wait `json:"waits"`
+	// Victim is the index of the one that ends if the deadlock is broken.
+	Victim int `json:"victim"`
+}
+
+// Wait is one owner's for another.
+type Wait struct {
+	LockID  string `json:"lock_id"`
+	Backend string `json:"backend,omitempty"`
+	OwnerID string `json:"owner_id"`
+	Ticket  int64  `json:"ticket,string,omitempty"`
+	Shared  bool   `json:"shared,omitempty"`
+	// WaitsFor holds the lock, with Token, or, if that is 0, waits before this one.
+	WaitsFor string `json:"waits_for"`
+	Token    int64  `json:"fencing_token,string,omitempty"`
+}
+
+func deadlock(d *lockpb.Deadlock) *Deadlock {
+	if d == nil {
+		return nil
+	}
+	cycle := &Deadlock{ID: d.GetId(), Victim: int(d.GetVictim()), Waits: make([]Wait, 0, len(d.GetWaits()))}
+	for _, w := range d.GetWaits() {
+		cycle.Waits = append(cycle.Waits, Wait{
+			LockID: w.GetLockId(), Backend: w.GetBackend(), OwnerID: w.GetOwnerId(), Ticket: w.GetTicket(), Shared: w.GetShared(),
+			WaitsFor: w.GetWaitsFor(), Token: w.GetFencingToken(),
+		})
+	}
+	return cycle
 }
 
 // Run is the life of this log's process, of which cursors and records are.
@@ -106,7 +144,7 @@ func (e *entry) record(run string, seq uint64, early, late driver.Instant) Recor
 		Run: run, Seq: seq, ID: e.id(), Time: time.Unix(0, e.at).UTC(), At: late.Add(time.Duration(e.mono)), Type: e.kind,
 		Backend: e.backend, LockID: e.lockID, OwnerID: e.ownerID, Token: e.token, Attach: e.attach, Ticket: e.ticket, Shared: e.shared, Ended: e.ended,
 		Priority: int(e.priority), Position: int(e.position), QueueLength: int(e.queueLength), HoldCount: int(e.holdCount), TTL: e.ttl,
-		ValidUntil: e.validUntil, Reason: e.reason, By: e.by,
+		ValidUntil: e.validUntil, Reason: e.reason, By: e.by, Deadlock: deadlock(e.deadlock),
 	}
 	if e.requestID != "" {
 		r.Request = hashed(e.lockID, e.requestID)

@@ -29,7 +29,10 @@ type Subscription struct {
 	next uint64
 	// foreign is a cursor of another life, until that was told.
 	foreign string
-	batch   []entry
+	// begins: it is to begin with the oldest event, and has read nothing yet.
+	// What was overwritten before is no loss of its own.
+	begins bool
+	batch  []entry
 }
 
 // Subscribe reads the events of the locks with the prefix that follow the
@@ -50,7 +53,7 @@ func (l *Log) Subscribe(prefix, after string) (*Subscription, error) {
 		s.next = l.next
 		return s, nil
 	case Oldest:
-		s.next = 1
+		s.next, s.begins = 1, true
 		return s, nil
 	}
 	life, number, ok := parseCursor(after)
@@ -89,9 +92,13 @@ func (s *Subscription) Next(ctx context.Context) ([]*lockpb.Event, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		begins := s.begins
 		from, missed, wake := s.read()
 		switch {
 		case missed != nil:
+			if n := missed.GetMissed(); n > 0 && !begins && s.l.missed != nil {
+				s.l.missed(n)
+			}
 			return []*lockpb.Event{missed}, nil
 		case wake != nil:
 			select {
@@ -115,6 +122,7 @@ func (s *Subscription) read() (from uint64, missed *lockpb.Event, wake <-chan st
 	if oldest := l.oldest(); s.foreign != "" || s.next < oldest {
 		return 0, s.miss(oldest), nil
 	}
+	s.begins = false
 	if s.next == l.next {
 		if l.wake == nil {
 			l.wake = make(chan struct{})
@@ -135,12 +143,9 @@ func (s *Subscription) miss(oldest uint64) *lockpb.Event {
 	m := &lockpb.Event{Type: TypeMissed, Cursor: s.l.cursor(oldest - 1), Time: timestamppb.New(time.Now())}
 	if s.foreign == "" {
 		m.Missed = oldest - s.next
-		if s.l.missed != nil {
-			s.l.missed(m.Missed)
-		}
 	}
 	m.Id = TypeMissed + "-" + after + "-" + m.Cursor
-	s.next, s.foreign = oldest, ""
+	s.next, s.foreign, s.begins = oldest, "", false
 	return m
 }
 

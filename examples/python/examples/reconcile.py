@@ -91,18 +91,28 @@ class Table:
         if state == "queued":
             job.requeued += 1
 
-    def compare(self, held: dict[str, int]) -> None:
-        """Takes the locks that are held now, because events are missing."""
+    def running(self) -> dict[str, int]:
+        """The jobs that run, with the tokens of their workers."""
+        with self.lock:
+            return {name: job.token for name, job in self.jobs.items() if job.state == "running"}
+
+    def compare(self, before: dict[str, int], held: dict[str, int]) -> None:
+        """Takes the locks that are held, because events are missing: of the jobs that ran
+        before that was asked, those have ended whose worker does not hold its lock."""
         with self.lock:
             for name, token in held.items():
                 self.apply(name, "granted", {"fencing_token": str(token)})
-            for name, job in self.jobs.items():
-                if job.state == "running" and held.get(name) != job.token:
-                    self.end(job, job.token, "queued")
+            for name, token in before.items():
+                job = self.jobs[name]
+                if job.state == "running" and job.token == token and held.get(name) != token:
+                    self.end(job, token, "queued")
 
-    def forget(self, event: str) -> None:
+    def forget(self, event: dict[str, Any]) -> None:
+        """Undoes what take did of an event of missing ones."""
         with self.lock:
-            self.seen.pop(event, None)
+            if event["id"] in self.seen:
+                del self.seen[event["id"]]
+                self.missed -= int(event["data"].get("missed", "0"))
 
     def show(self) -> dict[str, Any]:
         with self.lock:
@@ -110,7 +120,11 @@ class Table:
 
 
 def held(sidecar: str) -> dict[str, int]:
-    """Asks a sidecar who holds which job, page by page."""
+    """Asks a sidecar who holds which job, page by page.
+
+    An OSError if it does not know: an error is not an empty list, and a backend that is
+    down is missing from one.
+    """
     found: dict[str, int] = {}
     page = ""
     while True:
@@ -120,9 +134,20 @@ def held(sidecar: str) -> dict[str, int]:
         connection.sock.connect(sidecar.removeprefix("unix://"))
         try:
             connection.request("GET", f"/locks?prefix={PREFIX}&page_token={quote(page)}")
-            answer = json.load(connection.getresponse())
+            response = connection.getresponse()
+            body = response.read()
+        except http.client.HTTPException as err:
+            raise OSError(f"the sidecar does not answer: {err!r}") from err
         finally:
             connection.close()
+        if response.status != 200:
+            raise OSError(f"the sidecar answered {response.status}")
+        try:
+            answer = json.loads(body)
+        except ValueError as err:
+            raise OSError("the sidecar's answer is no JSON") from err
+        if answer.get("failed"):
+            raise OSError(f"not all backends answered: {answer['failed']}")
         for lock in answer.get("locks", []):
             for holder in lock.get("holders", []):
                 found[lock["lock_id"].removeprefix(PREFIX)] = int(holder["fencing_token"])
@@ -164,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             event = json.loads(body)
             if self.table.take(event) and self.sidecar is not None:
-                self.compare(event["id"], self.sidecar)
+                self.compare(event, self.sidecar)
         except (ValueError, KeyError, TypeError):
             self.answer(400)
             return
@@ -173,9 +198,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.answer(204)
 
-    def compare(self, event: str, sidecar: str) -> None:
+    def compare(self, event: dict[str, Any], sidecar: str) -> None:
+        before = self.table.running()  # what is granted after the answer is not in it
         try:
-            self.table.compare(held(sidecar))
+            self.table.compare(before, held(sidecar))
         except OSError:
             self.table.forget(event)  # it comes again
             raise

@@ -23,6 +23,8 @@ type file struct {
 	broken   bool
 	maxBytes int64
 	keep     int
+
+	wishes wishes
 }
 
 func openFile(path string, maxBytes int64, keep int) (*file, error) {
@@ -65,6 +67,7 @@ func (l *file) open() error {
 
 // write appends lines: all of them, or none.
 func (l *file) write(lines []byte) error {
+	defer l.settle() // what was wished for meanwhile
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.f == nil {
@@ -109,35 +112,33 @@ func (l *file) rotate() error {
 				return err
 			}
 		}
+		if err := l.trim(); err != nil {
+			return err
+		}
 	}
 	return l.open()
+}
+
+// trim removes the pieces beyond those that are kept, which there are after keep was
+// lowered: they would be older than a gap. Only those that follow without one are
+// this log's. The oldest goes first. The mutex is held.
+func (l *file) trim() error {
+	last := l.keep
+	for {
+		if _, err := os.Lstat(piece(l.path, last+1)); err != nil {
+			break
+		}
+		last++
+	}
+	for ; last > l.keep; last-- {
+		if err := os.Remove(piece(l.path, last)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func piece(path string, n int) string { return fmt.Sprintf("%s.%d", path, n) }
-
-// reopen goes on in the file that the path names now.
-func (l *file) reopen() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.f == nil {
-		return nil
-	}
-	mine, err := l.f.Stat()
-	if err != nil {
-		return err
-	}
-	if there, err := os.Stat(l.path); err == nil && os.SameFile(mine, there) {
-		return nil
-	}
-	return l.open()
-}
-
-// limit changes when the file is rotated, and how many older ones are kept.
-func (l *file) limit(maxBytes int64, keep int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.maxBytes, l.keep = maxBytes, keep
-}
 
 func (l *file) close() error {
 	l.mu.Lock()

@@ -60,13 +60,17 @@ func Open(o Options) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w: %w", driver.ErrInvalid, err)
 	}
+	f.wishes.failed = func(err error) {
+		o.Logger.Error("a change of the audit log's file failed, what was open stays so", driver.LogError, err)
+	}
 	return &Sink{o: o, file: f}, nil
 }
 
 // Close closes a sink that was not run. One that was closes itself.
 func (s *Sink) Close() error { return s.file.close() }
 
-// Limit changes MaxBytes and Keep; 0 means the defaults.
+// Limit changes MaxBytes and Keep, soon; 0 means the defaults. Pieces beyond Keep
+// are removed.
 func (s *Sink) Limit(maxBytes int64, keep int) {
 	if maxBytes == 0 {
 		maxBytes = DefaultMaxBytes
@@ -74,15 +78,11 @@ func (s *Sink) Limit(maxBytes int64, keep int) {
 	if keep == 0 {
 		keep = DefaultKeep
 	}
-	s.file.limit(maxBytes, keep)
+	s.file.wish(func(w *wishes) { w.limits, w.maxBytes, w.keep = true, maxBytes, keep })
 }
 
-// Reopen goes on in a new file if somebody has moved the old one away.
-func (s *Sink) Reopen() {
-	if err := s.file.reopen(); err != nil {
-		s.o.Logger.Error("the audit log is not opened anew, what was open stays so", driver.LogError, err)
-	}
-}
+// Reopen goes on in a new file, soon, if somebody has moved the old one away.
+func (s *Sink) Reopen() { s.file.wish(func(w *wishes) { w.reopen = true }) }
 
 // Run writes the events after the number until ctx ends; then what there is by
 // then, and that nothing follows, unless that takes longer than last. It closes
@@ -99,6 +99,7 @@ func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
 	if !s.write(last, &audit.Line{
 		Type: audit.TypeStarted, Time: time.Now().UTC(), At: int64(now), Run: l.Run(), Seq: after, Boot: boot(), Version: s.o.Version,
 	}) {
+		s.o.Counter.Dropped(l.Last() - after)
 		return
 	}
 	for {
@@ -177,7 +178,7 @@ func lineOf(r *events.Record) *audit.Line {
 	l := &audit.Line{
 		Time: r.Time, Type: r.Type, Run: r.Run, Seq: r.Seq, At: int64(r.At), Sent: int64(r.Sent), ID: r.ID, Backend: r.Backend, LockID: r.LockID,
 		OwnerID: r.OwnerID, Token: r.Token, Shared: r.Shared, Request: r.Request, Ticket: r.Ticket, Priority: r.Priority, Position: r.Position,
-		QueueLength: r.QueueLength, ValidUntil: int64(r.ValidUntil), Attach: r.Attach, Reason: r.Reason, By: r.By, Ended: r.Ended, Missed: r.Missed,
+		QueueLength: r.QueueLength, ValidUntil: int64(r.ValidUntil), Attach: r.Attach, Reason: r.Reason, By: r.By, Ended: r.Ended, Missed: r.Missed, Deadlock: r.Deadlock,
 	}
 	switch r.Type {
 	case events.TypeAcquired, events.TypeReleased, events.TypeAdopted:

@@ -2,6 +2,7 @@ package auditlog
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/internal/audit"
 	"github.com/locksidecar/locksidecar/internal/events"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 // tally counts as metrics do.
@@ -79,9 +81,14 @@ func (r *running) end() {
 // wait waits until so many lines of events were written.
 func (r *running) wait(n uint64) {
 	r.t.Helper()
-	for end := time.Now().Add(30 * time.Second); r.delivered.Load() < n; time.Sleep(time.Millisecond) {
+	r.until(fmt.Sprint(n, " events are written"), func() bool { return r.delivered.Load() >= n })
+}
+
+func (r *running) until(what string, condition func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("%d events were written of %d", r.delivered.Load(), n)
+			r.t.Fatalf("waited in vain: %s", what)
 		}
 	}
 }
@@ -109,7 +116,14 @@ func prove(t *testing.T, paths ...string) *audit.Report {
 	t.Helper()
 	var sources []audit.Source
 	for _, path := range paths {
-		sources = append(sources, audit.Source{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }})
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(raw) == 0 { // moved away before its first line
+			continue
+		}
+		sources = append(sources, audit.Source{Name: path, Size: int64(len(raw)), File: bytes.NewReader(raw)})
 	}
 	r, err := audit.Prove(sources, audit.Options{})
 	if err != nil {
@@ -150,6 +164,30 @@ func TestEachEventHasItsLineWithoutSecrets(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// A deadlock has its whole cycle in the line of the victim, and the proof takes it.
+func TestADeadlockHasItsCycle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l := events.New(0)
+	r := start(t, l, path, 0, 0)
+	l.Of("main").Happened(acquired(7))
+	l.Deadlock(&lockpb.Deadlock{Id: "0123", Victim: 1, Waits: []*lockpb.Wait{
+		{Backend: "main", LockId: "x", OwnerId: "a", Ticket: 3, WaitsFor: "b", FencingToken: 7}, {Backend: "main", LockId: "lock/7", OwnerId: "b", Ticket: 4, WaitsFor: "a", FencingToken: 8},
+	}})
+	r.end()
+	got := lines(t, path)
+	if d := got[2]; d.Type != events.TypeDeadlock || d.LockID != "lock/7" || d.OwnerID != "b" || d.Token != 0 || d.Ticket != 4 || d.Deadlock == nil ||
+		len(d.Deadlock.Waits) != 2 || d.Deadlock.Waits[0].WaitsFor != "b" || d.Deadlock.Waits[0].Ticket != 3 || d.Deadlock.Victim != 1 {
+		t.Errorf("%+v", d)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(raw), `"waits_for":"a","fencing_token":"8"`) {
+		t.Errorf("%v: %s", err, raw)
+	}
+	if rep := prove(t, path); rep.Grants != 1 {
+		t.Errorf("%+v", rep)
 	}
 }
 
@@ -215,6 +253,121 @@ func TestTheOldestPiecesAreReplaced(t *testing.T) {
 	}
 	if _, err := os.Stat(path + ".3"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a third piece: %v", err)
+	}
+}
+
+// Fewer pieces are kept: those beyond go at once, and nothing else.
+func TestPiecesBeyondWhatIsKeptGo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l := events.New(0)
+	r := start(t, l, path, 1, 6)
+	for i := range 6 {
+		l.Happened(acquired(i))
+		r.wait(uint64(i + 1))
+	}
+	dated := path + ".20261125" // somebody else's
+	if err := os.WriteFile(dated, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.Limit(1, 2)
+	there := func(n int) bool { _, err := os.Stat(piece(path, n)); return err == nil }
+	r.until("the pieces are gone", func() bool { return !there(3) && !there(4) && !there(5) && !there(6) })
+	if !there(1) || !there(2) || !there(20261125) {
+		t.Error("others are gone, too")
+	}
+	// What was left by an earlier process goes with the next rotation.
+	if err := os.WriteFile(piece(path, 3), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.Happened(acquired(7))
+	r.wait(7)
+	r.end()
+	if there(3) || !there(20261125) {
+		t.Error("a rotation leaves a piece beyond those that are kept")
+	}
+}
+
+// A write hangs: whoever changes the file's limits, or has it opened anew, does not
+// wait for it, and gets what was asked for afterwards.
+func TestAWriteThatHangsKeepsNobodyElse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l := events.New(0)
+	r := start(t, l, path, 0, 6)
+	l.Happened(acquired(1))
+	r.wait(1)
+	name := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fifo.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fifo.Write(make([]byte, 4<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the pipe takes everything: %v", err)
+	}
+	if err := fifo.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	r.file.mu.Lock()
+	_ = r.file.f.Close()
+	r.file.f = fifo
+	r.file.mu.Unlock()
+	l.Happened(acquired(2))
+	r.until("the write hangs", func() bool {
+		free := r.file.mu.TryLock()
+		if free {
+			r.file.mu.Unlock()
+		}
+		return !free
+	})
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for range 100 {
+			r.Limit(4711, 3)
+			r.Reopen()
+		}
+	}()
+	select {
+	case <-asked:
+	case <-time.After(30 * time.Second):
+		t.Error("who asks waits for the write")
+	}
+	go func() { _, _ = io.Copy(io.Discard, fifo) }() // until it is closed
+	r.until("the limits are in force", func() bool {
+		r.file.mu.Lock()
+		defer r.file.mu.Unlock()
+		return r.file.maxBytes == 4711 && r.file.keep == 3 && r.file.f != fifo
+	})
+	<-asked
+}
+
+// A log that cannot even begin counts what it does not get.
+func TestALogThatCannotBeginCountsWhatItDrops(t *testing.T) {
+	var c tally
+	s, err := Open(Options{Path: filepath.Join(t.TempDir(), "audit.jsonl"), Counter: &c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.file.f.Close()
+	s.file.f = full
+	l := events.New(0)
+	for i := range 5 {
+		l.Happened(acquired(i))
+	}
+	ended, cut := context.WithCancel(context.Background())
+	cut()
+	s.Run(ended, ended, l, 2)
+	if c.dropped.Load() != 3 || c.delivered.Load() != 0 {
+		t.Errorf("dropped %d, delivered %d", c.dropped.Load(), c.delivered.Load())
 	}
 }
 

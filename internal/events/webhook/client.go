@@ -119,8 +119,26 @@ func (s *Sink) post(ctx context.Context, body []byte) error {
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // so that the connection is used again
 	_ = res.Body.Close()
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return fmt.Errorf("the consumer answered %s", res.Status)
+	switch {
+	case res.StatusCode >= 200 && res.StatusCode <= 299:
+		return nil
+	case refuses(res.StatusCode):
+		return fmt.Errorf("%w: %s", errRefused, res.Status)
 	}
-	return nil
+	return fmt.Errorf("the consumer answered %s", res.Status)
+}
+
+// errRefused is of an event that the consumer will never take.
+var errRefused = errors.New("the consumer refused it")
+
+// refuses says whether a status is about the event, which would get it again: not
+// those of a moment, and not those that an operator may mend, of the URL, its
+// method and who may post there.
+func refuses(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+		http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status >= 400 && status <= 499
 }

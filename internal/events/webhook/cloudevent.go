@@ -54,6 +54,9 @@ type data struct {
 	By          string     `json:"by,omitempty"`
 	Ended       bool       `json:"ended,omitempty"`
 	Missed      string     `json:"missed,omitempty"`
+	Ticket      string     `json:"ticket,omitempty"`
+
+	Deadlock *events.Deadlock `json:"deadlock,omitempty"`
 }
 
 // source names whose event it is: the store's, not the sidecar's, so that a fact
@@ -82,11 +85,14 @@ func (s *Sink) encode(r *events.Record) ([]byte, error) {
 		PartitionKey: r.LockID, Sidecar: s.o.Sidecar,
 		Data: data{
 			Type: r.Type, Backend: r.Backend, LockID: r.LockID, OwnerID: r.OwnerID, Shared: r.Shared, Position: r.Position, QueueLength: r.QueueLength,
-			Priority: r.Priority, Reason: r.Reason, By: r.By, Ended: r.Ended,
+			Priority: r.Priority, Reason: r.Reason, By: r.By, Ended: r.Ended, Deadlock: r.Deadlock,
 		},
 	}
 	if r.Token != 0 {
 		e.Data.Token = strconv.FormatInt(r.Token, 10)
+	}
+	if r.Ticket != 0 {
+		e.Data.Ticket = strconv.FormatInt(r.Ticket, 10)
 	}
 	if r.Missed != 0 {
 		e.Data.Missed = strconv.FormatUint(r.Missed, 10)

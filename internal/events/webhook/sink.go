@@ -3,6 +3,7 @@ package webhook
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -38,7 +39,8 @@ type Options struct {
 	// KeyFile the sidecar's own, TokenFile a bearer token. Empty ones are not used.
 	CAFile, CertFile, KeyFile, TokenFile string
 	// Timeout bounds an attempt, GiveUp the attempts for one event, after which
-	// it is dropped; 0 means the defaults.
+	// it is dropped, as it is at once if the consumer refuses it for good; 0 means the
+	// defaults.
 	Timeout, GiveUp time.Duration
 	// Parallel is how many events are on their way at a time, those of one lock
 	// one after the other; 0 means DefaultParallel.
@@ -56,8 +58,9 @@ type Sink struct {
 	o      Options
 	client *http.Client
 	done   progress
-	// failing: the latest attempt failed.
-	failing atomic.Bool
+	// failing: the latest attempt failed; refusing: no event was taken since one was
+	// refused.
+	failing, refusing atomic.Bool
 	// cut are the events on their way that were not delivered by the end.
 	cut atomic.Uint64
 	// followed: another sink goes on where this one ends.
@@ -150,7 +153,7 @@ func (s *Sink) Run(ctx, last context.Context, l *events.Log, after uint64) {
 
 var seed = maphash.MakeSeed()
 
-// deliver posts an event until it is taken or given up; it is false if last ended
+// deliver posts an event until it is taken, refused or given up; it is false if last ended
 // before.
 func (s *Sink) deliver(last context.Context, r *events.Record) (done bool) {
 	body, err := s.encode(r)
@@ -170,6 +173,9 @@ func (s *Sink) deliver(last context.Context, r *events.Record) (done bool) {
 		}
 		first = false
 		err := s.post(last, body)
+		if errors.Is(err, errRefused) {
+			return backoff.Permanent(err)
+		}
 		if last.Err() == nil && s.failing.Swap(err != nil) != (err != nil) {
 			if err != nil {
 				s.o.Logger.Warn("the consumer does not take events, they are kept and tried again", driver.LogName, s.o.Name, driver.LogError, err)
@@ -187,7 +193,13 @@ func (s *Sink) deliver(last context.Context, r *events.Record) (done bool) {
 		return false
 	case r.Type == events.TypeMissed:
 	case err == nil:
+		s.refusing.Store(false)
 		s.o.Counter.Delivered(1)
+	case errors.Is(err, errRefused):
+		s.o.Counter.Dropped(1)
+		if !s.refusing.Swap(true) { // it may refuse all of them
+			s.o.Logger.Error("an event was dropped, and so is each that is refused", driver.LogName, s.o.Name, driver.LogLock, r.LockID, driver.LogError, err)
+		}
 	default:
 		s.o.Counter.Dropped(1)
 		s.o.Logger.Error("an event was given up", driver.LogName, s.o.Name, driver.LogLock, r.LockID, driver.LogError, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/locksidecar/locksidecar/backend"
 	"github.com/locksidecar/locksidecar/internal/events"
 	"github.com/locksidecar/locksidecar/internal/testenv"
+	lockpb "github.com/locksidecar/locksidecar/socket/lockpb/locksidecar/v1"
 )
 
 type tally struct{ delivered, dropped, retried atomic.Uint64 }
@@ -150,6 +151,27 @@ func TestEventsAreCloudEvents(t *testing.T) {
 	}
 }
 
+// A deadlock comes with its whole cycle.
+func TestADeadlockHasItsCycle(t *testing.T) {
+	c := &consumer{}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	l := events.New(0)
+	r := start(t, l, Options{URL: server.URL})
+	l.Deadlock(&lockpb.Deadlock{Id: "0123", Waits: []*lockpb.Wait{
+		{Backend: "main", LockId: "x", OwnerId: "a", Ticket: 3, WaitsFor: "b", FencingToken: 7}, {Backend: "main", LockId: "y", OwnerId: "b", Ticket: 4, WaitsFor: "a", FencingToken: 8},
+	}})
+	r.end()
+	got := c.all()
+	if len(got) != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	if d := got[0].Data; d.LockID != "x" || d.OwnerID != "a" || d.Token != "" || d.Ticket != "3" || d.Deadlock == nil || d.Deadlock.ID != "0123" ||
+		len(d.Deadlock.Waits) != 2 || d.Deadlock.Waits[1].WaitsFor != "a" || d.Deadlock.Waits[1].Token != 8 {
+		t.Errorf("%+v", d)
+	}
+}
+
 // A consumer that fails now and then gets everything, that of each lock in order,
 // and what it gets again has the same id.
 func TestOrderOfALockIsKeptOverFailures(t *testing.T) {
@@ -230,7 +252,7 @@ func TestAConsumerThatIsDownForAWhile(t *testing.T) {
 func TestAnEventIsGivenUp(t *testing.T) {
 	c := &consumer{answer: func(e *cloudEvent) int {
 		if e.Subject == "poison" {
-			return http.StatusUnprocessableEntity
+			return http.StatusServiceUnavailable
 		}
 		return http.StatusNoContent
 	}}
@@ -241,8 +263,66 @@ func TestAnEventIsGivenUp(t *testing.T) {
 	l.Happened(event("poison", 1))
 	l.Happened(event("lock", 2))
 	r.end()
+	if r.retried.Load() == 0 {
+		t.Error("it was not tried again")
+	}
 	if r.delivered.Load() != 1 || r.dropped.Load() != 1 || len(c.all()) != 1 {
 		t.Errorf("delivered %d, dropped %d", r.delivered.Load(), r.dropped.Load())
+	}
+}
+
+// An event that the consumer refuses for good keeps no other one waiting.
+func TestAnEventThatIsRefusedIsDroppedAtOnce(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			c := &consumer{answer: func(e *cloudEvent) int {
+				if e.Subject == "poison" {
+					return status
+				}
+				return http.StatusNoContent
+			}}
+			server := httptest.NewServer(c)
+			defer server.Close()
+			l := events.New(0)
+			r := start(t, l, Options{URL: server.URL, Parallel: 1})
+			const n = 2 * laneSize // more than wait for one
+			for i := range n {
+				l.Happened(event("poison", 1+i))
+				l.Happened(event("lock", 1+i))
+			}
+			r.until("what is not refused is delivered", func() bool { return r.delivered.Load() == n })
+			r.end()
+			if r.dropped.Load() != n || r.retried.Load() != 0 || r.Done() != 2*n {
+				t.Errorf("dropped %d, retried %d, done %d", r.dropped.Load(), r.retried.Load(), r.Done())
+			}
+		})
+	}
+}
+
+// What an operator may mend, and what passes, is no refusal of the event.
+func TestWhatMayBeMendedIsTriedAgain(t *testing.T) {
+	for _, status := range []int{
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusMovedPermanently, http.StatusInternalServerError,
+	} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			tries := 0
+			c := &consumer{answer: func(*cloudEvent) int {
+				if tries++; tries == 1 {
+					return status
+				}
+				return http.StatusNoContent
+			}}
+			server := httptest.NewServer(c)
+			defer server.Close()
+			l := events.New(0)
+			r := start(t, l, Options{URL: server.URL})
+			l.Happened(event("lock", 1))
+			r.until("it is delivered", func() bool { return r.delivered.Load() == 1 })
+			if r.dropped.Load() != 0 || r.retried.Load() != 1 {
+				t.Errorf("dropped %d, retried %d", r.dropped.Load(), r.retried.Load())
+			}
+		})
 	}
 }
 
