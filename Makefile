@@ -31,11 +31,10 @@ build: ## build the daemon, its commands and the injector into bin/
 test: setup ## install what is missing and run every test, with the race detector
 	go vet ./...
 	cd $(POSTGRES) && go vet ./...
-	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	(cd $(POSTGRES) && exec go test -race -count=1 -timeout 25m ./... -json) > "$$dir/postgres" & postgres=$$!; \
-	go test -race -count=1 -parallel $(PARALLEL) -timeout 25m ./... -json > "$$dir/main" || failed=1; \
-	wait $$postgres || failed=1; \
-	cat "$$dir"/* | go run ./internal/testreport; \
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	go test -race -count=1 -parallel $(PARALLEL) -timeout 25m ./... -json > "$$log" || failed=1; \
+	(cd $(POSTGRES) && go test -race -count=1 -timeout 15m ./... -json) >> "$$log" || failed=1; \
+	go run ./internal/testreport < "$$log"; \
 	[ -z "$${failed:-}" ]
 
 race: test ## the same: the tests always run with the race detector
