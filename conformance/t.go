@@ -16,7 +16,10 @@ import (
 
 const (
 	// patience bounds each wait for something that must come.
-	patience = 90 * time.Second
+	patience = 45 * time.Second
+	// answering bounds the answer to an attempt of a waiter, which is to be told where it
+	// stands, not kept until it is granted.
+	answering = 30 * time.Second
 	// lasting is the TTL of a lease that is not to expire while the case runs,
 	// however slow the machine is.
 	lasting = 55 * time.Second
@@ -263,6 +266,9 @@ func (t *T) awaited(d driver.Driver, r *driver.AcquireRequest) (g *grant, refuse
 		if err != nil {
 			t.Fatalf("waiting acquire by %s: %v", r.OwnerID, err)
 		}
+		if took := t.now().Sub(sent); took > answering {
+			t.Fatalf("an attempt by %s was answered after %v", r.OwnerID, took)
+		}
 		if res.Lease != nil {
 			return &grant{res.Lease, r}, refused
 		}
@@ -355,7 +361,8 @@ func (t *T) unlessLate(f func(d time.Duration) (late bool)) {
 
 // expire waits until a lease that is not renewed has expired. It counts from now,
 // not from the send of the request: the store may have decided later than that,
-// by however long a connection took.
+// by however long a connection took. The lateness counts twice: that a lease ends
+// within it once is a case of its own.
 func (t *T) expire(g *grant) {
 	t.pause(g.Remaining + 2*t.caps.Lateness + 50*time.Millisecond + t.h.TTL/20)
 }

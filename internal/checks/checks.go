@@ -1,16 +1,21 @@
 // Package checks is what the tests of several packages compare by: a table in a
-// document, and the exit code of a command in a script.
+// document, the parameters of a URL, and the exit code of a command in a script.
 package checks
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/locksidecar/locksidecar/internal/backendurl"
 )
 
 // Table compares what stands between the marks <!-- mark:begin --> and
@@ -35,6 +40,15 @@ func Table(t testing.TB, file, mark, want string, write bool) {
 	}
 	if err := os.WriteFile(file, []byte(head+begin+want+end+tail), 0o644); err != nil { //nolint:gosec // a document of the tree
 		t.Fatal(err)
+	}
+}
+
+// Parameters compares the parameters of a driver's URLs with what those know who do
+// not link it.
+func Parameters[V any](t testing.TB, driver string, parameters map[string]V) {
+	t.Helper()
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(parameters)), backendurl.Parameters[driver]); diff != "" {
+		t.Errorf("internal/backendurl differs from the parameters of %s:\n%s", driver, diff)
 	}
 }
 
